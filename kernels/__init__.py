@@ -1,0 +1,12 @@
+"""Hand-written kernels, called by generated modules.
+
+Only generated code and the tools that run it import this package: it needs torch, while checking
+and compiling a design do not. Triton is imported by the first call on a CUDA tensor, never before.
+
+Each kernel is a folder: `reference.py` says what it computes in plain torch, `triton.py` is the
+fused form, and `op.py` registers the operator and chooses between the two by device.
+"""
+
+from .rms_norm import add_rms_norm, rms_norm
+
+__all__ = ["add_rms_norm", "rms_norm"]

@@ -1,0 +1,5 @@
+"""Root-mean-square normalisation of the last dim, alone or after a residual addition."""
+
+from .op import add_rms_norm, rms_norm
+
+__all__ = ["add_rms_norm", "rms_norm"]
