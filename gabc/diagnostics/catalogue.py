@@ -1,7 +1,7 @@
 """Every diagnostic code that exists. A code is stable and never reused.
 
-Families: 00xx syntax, 01xx names, 02xx shapes, 03xx Z, 04xx causality and batch, 05xx parameters and
-initialisation, 06xx kernels and numerics, 07xx cost and limits, 09xx internal.
+Families: 00xx syntax, 01xx names, 02xx shapes, 03xx Z, 04xx causality and batch, 05xx parameters
+and initialisation, 06xx kernels and numerics, 07xx cost and limits, 09xx internal.
 """
 
 from __future__ import annotations
@@ -92,6 +92,13 @@ CATALOGUE = _codes(
     ("GAB0307", "Z key written and never read", "warning"),
     ("GAB0308", "declared write never made"),
     ("GAB0309", "declared read never made", "warning"),
+    # ---- causality, length, batch
+    ("GAB0401", "reads later positions"),
+    ("GAB0402", "depends on the length of the sequence"),
+    ("GAB0403", "mixes rows of the batch"),
+    ("GAB0404", "Z entry without a time axis depends on the sequence"),
+    ("GAB0405", "may read later positions, though no run showed it"),
+    ("GAB0406", "not proved, only tested", "warning"),
     # ---- parameters
     ("GAB0501", "bad initialiser"),
     ("GAB0502", "parameter never used", "warning"),

@@ -94,6 +94,10 @@ class Diagnostics:
             self._seen.add(key)
             self.found.append(diagnostic)
 
+    def knows(self, code: str, span: Span) -> bool:
+        """Whether this was found here already."""
+        return (code, span.source.path, span.start, span.end) in self._seen
+
     def extend(self, diagnostics: Iterable[Diagnostic]) -> None:
         for diagnostic in diagnostics:
             self.add(diagnostic)

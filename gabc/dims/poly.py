@@ -90,7 +90,7 @@ class Dim:
     the same Laurent polynomial over the same atoms. Symbols stand for integers >= 1.
     """
 
-    __slots__ = ("_hash", "_sorted", "_symbols", "_terms")
+    __slots__ = ("_hash", "_sorted", "_symbols", "_terms", "_text")
 
     def __init__(self, terms: Mapping[Monomial, Fraction]) -> None:
         """From canonical monomials (see `monomial`); zero coefficients are dropped."""
@@ -100,6 +100,7 @@ class Dim:
         self._hash: int | None = None
         self._sorted: tuple[tuple[Monomial, Fraction], ...] | None = None
         self._symbols: frozenset[str] | None = None
+        self._text: str | None = None
 
     # -- construction ---------------------------------------------------------------------------
 
@@ -302,9 +303,11 @@ class Dim:
     # -- text -----------------------------------------------------------------------------------
 
     def __str__(self) -> str:
-        from gabc.dims.render import text
+        if self._text is None:
+            from gabc.dims.render import text
 
-        return text(self)
+            self._text = text(self)
+        return self._text
 
     def __repr__(self) -> str:
         return f"Dim({self})"

@@ -77,7 +77,8 @@ def _as_a_whole(source: Source, tokens: list[Token], error: Unexpected | TooDeep
 
 def _roots(built: Iterable[Diagnostic], found: Sequence[Diagnostic]) -> list[Diagnostic]:
     """Without returns that are missing, or not last, because something before them is wrong."""
-    return [d for d in built if not any(_causes(other, d) for other in found)]
+    built = list(built)
+    return [d for d in built if not any(_causes(other, d) for other in [*found, *built])]
 
 
 def _causes(error: Diagnostic, other: Diagnostic) -> bool:
@@ -86,7 +87,14 @@ def _causes(error: Diagnostic, other: Diagnostic) -> bool:
     if error.code == "GAB0002" and error.related:
         return error.span.start <= other.span.start <= error.related[0].span.end
     start = other.related[0].span.start if other.related else other.span.start
-    return other.code == "GAB0009" and start <= error.span.start < other.span.end
+    if error.code == "GAB0006":
+        # The last statement is one that a `return` before it makes unreachable.
+        return other.code == "GAB0009" and error.span.start <= start < error.span.end
+    return (
+        error is not other
+        and other.code == "GAB0009"
+        and start <= error.span.start < other.span.end
+    )
 
 
 def _file(source: Source, items: Sequence[object], comments: Sequence[tree.Comment]) -> tree.File:

@@ -10,7 +10,7 @@ from gabc.syntax import tree
 
 
 def mentions(*roots: object) -> Counter[str]:
-    """How often each identifier occurs as a value: targets, declared names and keywords do not count."""
+    """How often each identifier occurs as a value: not as a target, declared name or keyword."""
     found: Counter[str] = Counter()
     stack: list[object] = list(roots)
     while stack:

@@ -1,0 +1,222 @@
+"""The dynamic test beside the proof: fresh futures, prefixes and rows, in float64.
+
+The reference interpreter runs the blocks on random streams. What changes although it must not is a
+leak; that nothing changes proves nothing, which is why a refuted design stays refuted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gabc.check.causality.explain import explained
+from gabc.check.causality.verdict import Proofs, Property, Subject, Verdict, Witness
+from gabc.diagnostics.model import Diagnostic
+from gabc.graph.instance import Stack
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gabc.runtime.reference import ReferenceModel
+
+LENGTHS = (1, 7, 100, 257)
+ROWS = 3
+TOLERANCE = 1e-9
+"""Relative to the size of an element: prefixes are summed in another order than the whole."""
+
+MAGNITUDES = (1.0, 8.0)
+"""Of the stream. Gates that saturate at one may be open at another."""
+
+
+def confirm(
+    proofs: Proofs, stack: Stack, *, lengths: Sequence[int] = LENGTHS, seed: int = 0
+) -> Proofs:
+    """Look for a witness of what is refuted, and test what is neither proved nor refuted.
+
+    A refuted property gets a `witness`, or its diagnostic the code GAB0405 (acausal by structure)
+    if no run shows it. An unknown one becomes `tested`, with the warning GAB0406, or refuted.
+    """
+    if proofs.are_proved:
+        return proofs
+    oracle = Oracle(stack, seed=seed)
+    causality = _judged(proofs.causality, lambda: oracle.future(lengths))
+    length = _judged(proofs.length, lambda: oracle.prefix(lengths))
+    batch = _judged(proofs.batch, lambda: oracle.rows(lengths))
+    properties = {
+        Subject.CAUSALITY: (proofs.causality, causality),
+        Subject.LENGTH: (proofs.length, length),
+        Subject.BATCH: (proofs.batch, batch),
+    }
+    final: list[Diagnostic] = []
+    for diagnostic in explained(proofs.faults):
+        subject = _SUBJECT_OF.get(diagnostic.code)
+        if subject is None:
+            final.append(diagnostic)
+            continue
+        before, after = properties[subject]
+        final.append(_confirmed(diagnostic, before, after))
+    return replace(
+        proofs, causality=causality, length=length, batch=batch, diagnostics=tuple(final)
+    )
+
+
+_SUBJECT_OF = {
+    "GAB0401": Subject.CAUSALITY,
+    "GAB0402": Subject.LENGTH,
+    "GAB0403": Subject.BATCH,
+}
+
+
+def _judged(found: Property, run: Callable[[], Witness | None]) -> Property:
+    if found.verdict is Verdict.PROVED:
+        return found
+    witness = run()
+    if witness is not None:
+        return Property(Verdict.REFUTED, found.holds_at, witness)
+    tested = Verdict.TESTED if found.verdict is Verdict.UNKNOWN else Verdict.REFUTED
+    return Property(tested, found.holds_at)
+
+
+def _confirmed(diagnostic: Diagnostic, before: Property, after: Property) -> Diagnostic:
+    witness = after.witness
+    if witness is not None:
+        facts = (
+            *diagnostic.facts,
+            ("witness", f"y[{witness.reads}] changed with X[{witness.position}]"),
+            ("length", str(witness.length)),
+        )
+        return replace(diagnostic, facts=facts)
+    if before.verdict is Verdict.UNKNOWN:
+        return replace(
+            diagnostic,
+            code="GAB0406",
+            message=f"not proved causal, and no run contradicts it: {diagnostic.message}",
+        )
+    return replace(
+        diagnostic,
+        code="GAB0405",
+        message=f"{diagnostic.message}; no run showed it, but a gate or a threshold can hide it",
+    )
+
+
+@dataclass(eq=False)
+class Oracle:
+    """Runs the blocks of a design on random streams. Needs torch.
+
+    `noise` is the standard deviation added to every parameter, so that none is at a special value.
+    """
+
+    stack: Stack
+    seed: int = 0
+    noise: float = 0.1
+    magnitudes: Sequence[float] = MAGNITUDES
+
+    def __post_init__(self) -> None:
+        import torch
+
+        from gabc.runtime.model import build
+        from gabc.runtime.reference import ReferenceModel
+
+        generator = torch.Generator().manual_seed(self.seed)
+        model = build(self.stack, vocab_size=2, seed=self.seed, optimised=False).double()
+        state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+        for name, parameter in model.named_parameters():
+            standard = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            state[name] = state[name] + self.noise * standard
+        self._model: ReferenceModel = ReferenceModel(self.stack, state)
+        self._generator = generator
+
+    def run(self, stream: Tensor) -> Tensor:
+        """The stream after each block, side by side: [B, L, n_layers * D].
+
+        After each, since a second block can undo what the first has done (a reversal).
+        """
+        import torch
+
+        z: dict[str, Tensor] = {}
+        after: list[Tensor] = []
+        with torch.no_grad():
+            for layer in range(len(self.stack.blocks)):
+                stream, z = self._model.block(layer, stream, z)
+                after.append(stream)
+        return torch.cat(after, dim=-1)
+
+    def fresh(self, length: int, rows: int = ROWS, magnitude: float = 1.0) -> Tensor:
+        """A random stream [rows, length, D]."""
+        import torch
+
+        shape = (rows, length, self.stack.scale.D)
+        return magnitude * torch.randn(shape, generator=self._generator, dtype=torch.float64)
+
+    def streams(self, lengths: Sequence[int]) -> Iterator[tuple[Tensor, Tensor, float]]:
+        """Random streams with their results, and the magnitude that they were drawn with."""
+        for length in lengths:
+            for magnitude in self.magnitudes:
+                stream = self.fresh(length, magnitude=magnitude)
+                yield stream, self.run(stream), magnitude
+
+    def future(self, lengths: Sequence[int] = LENGTHS) -> Witness | None:
+        """A position whose result changes when later positions do."""
+        for stream, result, magnitude in self.streams(lengths):
+            length = stream.shape[1]
+            for last in _cuts(length):
+                changed = stream.clone()
+                fresh = self.fresh(length - last - 1, magnitude=magnitude)
+                changed[:, last + 1 :] = fresh
+                reads = _first_change(result[:, : last + 1], self.run(changed)[:, : last + 1])
+                if reads is not None:
+                    return self._pair(stream, changed, result, reads, last)
+        return None
+
+    def _pair(
+        self, stream: Tensor, changed: Tensor, result: Tensor, reads: int, last: int
+    ) -> Witness:
+        """One later position that alone changes the result; the first changed one if none does."""
+        length = stream.shape[1]
+        for position in range(last + 1, length):
+            single = stream.clone()
+            single[:, position] = changed[:, position]
+            found = _first_change(result[:, : last + 1], self.run(single)[:, : last + 1])
+            if found is not None:
+                return Witness(found, position, length)
+        return Witness(reads, last + 1, length)
+
+    def prefix(self, lengths: Sequence[int] = LENGTHS) -> Witness | None:
+        """A position whose result changes when the sequence ends earlier, behind it."""
+        for stream, result, _ in self.streams(lengths):
+            length = stream.shape[1]
+            for last in _cuts(length):
+                short = self.run(stream[:, : last + 1])
+                reads = _first_change(result[:, : last + 1], short)
+                if reads is not None:
+                    return Witness(reads, last + 1, length)
+        return None
+
+    def rows(self, lengths: Sequence[int] = LENGTHS) -> Witness | None:
+        """A row whose result changes when other rows do, or when they are left out."""
+        for stream, result, magnitude in self.streams(lengths):
+            length = stream.shape[1]
+            for row in range(ROWS):
+                changed = self.fresh(length, magnitude=magnitude)
+                changed[row] = stream[row]
+                alone = self.run(stream[row : row + 1])
+                for other in (self.run(changed)[row : row + 1], alone):
+                    if _first_change(result[row : row + 1], other) is not None:
+                        return Witness(row, (row + 1) % ROWS, length)
+        return None
+
+
+def _cuts(length: int) -> list[int]:
+    """Last positions of a past: at both ends, in the middle, and about block borders."""
+    wanted = (0, 1, 2, 3, length // 3, length // 2, length - 3, length - 2)
+    return sorted({cut for cut in wanted if 0 <= cut < length - 1})
+
+
+def _first_change(before: Tensor, after: Tensor) -> int | None:
+    """The first position of [B, L, D] that differs; not-a-number equals itself only."""
+    import torch
+
+    same = torch.isclose(before, after, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
+    changed = (~same).any(dim=0).any(dim=-1).nonzero()
+    return int(changed[0]) if len(changed) else None

@@ -1,0 +1,99 @@
+"""What the loss depends on by way of gradients: only that has a backward pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gabc.graph.instance import Instance
+from gabc.graph.nodes import ChildRef, Graph, Node, Region, Value
+from gabc.ops.cost import tensors
+
+
+@dataclass
+class Liveness:
+    """Memory of which inputs of a unit the wanted results depend on."""
+
+    _inputs: dict[tuple[Instance, tuple[bool, ...]], tuple[bool, ...]] = field(default_factory=dict)
+
+    def learning(self, instance: Instance, wanted: tuple[bool, ...]) -> set[Value]:
+        """The values of a unit with a gradient to pass on, where these results (Z writes last) have
+        one to receive. Auxiliary losses have one always."""
+        graph = _graph(instance)
+        results = [*graph.results, *(write.value for write in graph.z_writes)]
+        found = {value for value, is_wanted in zip(results, wanted, strict=True) if is_wanted}
+        found.update(value for _, value in graph.losses)
+        self.backward(instance, graph.nodes, found)
+        return found
+
+    def inputs(self, instance: Instance, wanted: tuple[bool, ...]) -> tuple[bool, ...]:
+        """Which inputs (Z reads last) such results have a gradient for."""
+        if instance.graph is None:
+            return wanted
+        key = instance, wanted
+        if key not in self._inputs:
+            found = self.learning(instance, wanted)
+            values = [*instance.graph.inputs, *(r.value for r in instance.graph.z_reads)]
+            self._inputs[key] = tuple(value in found for value in values)
+        return self._inputs[key]
+
+    def backward(self, instance: Instance, nodes: tuple[Node, ...], found: set[Value]) -> None:
+        """Add to `found` what it depends on, from the last node to the first."""
+        for node in reversed(nodes):
+            if found.isdisjoint(node.outputs) or node.op == "detach":
+                continue
+            if node.op == "call":
+                self._call(instance, node, found)
+            elif node.op == "scan":
+                assert node.region is not None
+                self.scan(instance, node, node.region, found)
+            elif any(is_differentiable(v) and v in found for v in node.outputs):
+                found.update(node.operands())
+                if node.region is not None:
+                    found.update(node.region.results)
+                    self.backward(instance, node.region.nodes, found)
+
+    def _call(self, instance: Instance, node: Node, found: set[Value]) -> None:
+        reference, z = node.args["child"], node.args.get("z", ())
+        assert isinstance(reference, ChildRef)
+        assert isinstance(z, tuple)
+        child = instance.children[reference.name].instances[reference.index or 0]
+        needed = self.inputs(child, tuple(value in found for value in node.outputs))
+        passed = [*tensors(node.args["args"]), *z]
+        for value, is_needed in zip(passed, needed, strict=False):
+            if is_needed and isinstance(value, Value):
+                found.add(value)
+
+    def scan(
+        self,
+        instance: Instance,
+        node: Node,
+        region: Region,
+        found: set[Value],
+        last: bool = False,
+    ) -> None:
+        """A state is needed by the step after; in the `last` step by none."""
+        for output, inner in zip(node.outputs, region.results, strict=True):
+            if output in found:
+                found.add(inner)
+        size = -1
+        while size != len(found):
+            size = len(found)
+            self.backward(instance, region.nodes, found)
+            if not last:
+                found.update(c.next for c in region.carried if c.current in found)
+        for carried in region.carried:
+            if carried.current in found and isinstance(carried.initial, Value):
+                found.add(carried.initial)
+        for outer, inner in zip(tensors(node.args["inputs"]), region.inputs, strict=True):
+            if inner in found:
+                found.add(outer)
+
+
+def is_differentiable(value: Value) -> bool:
+    """Whether a value of this kind can have a gradient."""
+    return value.type.kind in ("float", "complex")
+
+
+def _graph(instance: Instance) -> Graph:
+    assert instance.graph is not None
+    return instance.graph

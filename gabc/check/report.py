@@ -1,0 +1,117 @@
+"""`check`: everything that is known of a design from its text. Pure: no printing, no clock."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from gabc.check.causality.prove import prove
+from gabc.check.causality.verdict import Proofs
+from gabc.check.conditions import depends_on_place
+from gabc.check.unused import report_unused
+from gabc.diagnostics.model import Diagnostic, Diagnostics, Severity
+from gabc.elaborate.faults import SilentError
+from gabc.elaborate.limits import LimitReached
+from gabc.elaborate.modules import Loader, Module, UnitDefinition
+from gabc.elaborate.rules import RULES
+from gabc.elaborate.scales import DEFAULT_SCALE, SCALES
+from gabc.elaborate.scope import Session
+from gabc.elaborate.stack import elaborate_stack
+from gabc.elaborate.units import elaborate_alone
+from gabc.graph.instance import Scale, Stack
+from gabc.ops.base import Refused
+from gabc.syntax.source import Source
+
+MAX_FRAMES = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `check` found.
+
+    `stacks` has the design at every scale where it is well-formed, `proofs` what is proved of it.
+    """
+
+    source: Source
+    diagnostics: tuple[Diagnostic, ...]
+    stacks: Mapping[str, Stack]
+    proofs: Mapping[str, Proofs]
+
+    @property
+    def ok(self) -> bool:
+        """No errors; warnings do not count."""
+        return not any(d.severity is Severity.ERROR for d in self.diagnostics)
+
+
+def check(source: Source, *, scales: Sequence[Scale] = (), folder: Path | None = None) -> Report:
+    """Check a `.gab` text at the scales given (the default scale if none is).
+
+    `folder` is where sibling files are looked for. Units that the design does not reach are checked
+    alone. Never raises for a fault of the design.
+    """
+    found = Diagnostics()
+    with recursion_limit(MAX_FRAMES):
+        stacks = _check(source, scales, folder, found)
+        proofs = {name: prove(stack) for name, stack in stacks.items()}
+    for proof in proofs.values():
+        found.extend(proof.diagnostics)
+    return Report(source, tuple(found.found), stacks, proofs)
+
+
+def _check(
+    source: Source, scales: Sequence[Scale], folder: Path | None, found: Diagnostics
+) -> dict[str, Stack]:
+    loader = Loader(found)
+    module = loader.load(source, folder)
+    stacks: dict[str, Stack] = {}
+    syntax_errors = found.has_errors
+    reached: set[UnitDefinition] = set()
+    try:
+        if module.file.design is not None:
+            sources = {part.file.source.path: part.file.source.text for part in loader.modules}
+            for scale in scales or (SCALES[DEFAULT_SCALE],):
+                stack = elaborate_stack(module, scale, found, sources, reached)
+                if stack is not None:
+                    stacks[scale.name] = stack
+        _alone(module, found, reached)
+    except LimitReached as end:
+        found.add(end.diagnostic)
+    if not syntax_errors:
+        report_unused(module, found)
+    return stacks
+
+
+@contextmanager
+def recursion_limit(frames: int) -> Iterator[None]:
+    """Allow so many frames: units within units within expressions are walked recursively.
+
+    Their depth is bounded (`syntax.limits`, `elaborate.limits`), but by more than Python's default.
+    """
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, frames))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
+
+
+def _alone(module: Module, found: Diagnostics, reached: Set[UnitDefinition]) -> None:
+    """Every unit of the file by itself, with unknown hyperparameters.
+
+    Where the design has met a unit as it is here, and the unit leaves nothing to a condition, that
+    would say nothing new.
+    """
+    for definition in module.scope.values():
+        if not isinstance(definition, UnitDefinition) or definition.module is not module:
+            continue
+        if definition in reached and not depends_on_place(definition.unit):
+            continue
+        try:
+            elaborate_alone(Session(found, None, RULES), definition)
+        except Refused as refused:
+            found.add(refused.diagnostic)
+        except SilentError:
+            continue  # a circle, reported where it closes

@@ -1,0 +1,381 @@
+"""Operations along the time axis: shifts, sums, convolutions, means, blocks and the causal mask.
+
+In a chunked scan the time axis is the chunk's; in a scan of single steps there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gabc.check.causality.blocks import cut_into_blocks, join_blocks
+from gabc.check.causality.bounds import INFINITY, ONE
+from gabc.check.causality.call import DependenceCall
+from gabc.check.causality.domain import Dependence
+from gabc.check.causality.pieces import delayed, masked_by_order
+from gabc.check.causality.reductions import windowed
+from gabc.check.causality.values import counted, with_values
+from gabc.dims import Dim
+from gabc.graph.nodes import Argument
+from gabc.graph.pycode import Code, Precedence
+from gabc.graph.types import TensorType
+from gabc.ops.base import ArgKind, Call, Lowering, Parameter, Primitive, call_code
+from gabc.ops.cost import ZERO, Kept, Site, Work, copy, grows, reduction, view
+from gabc.ops.evaluated import integer, tensor
+from gabc.ops.kinds import require_kind
+from gabc.ops.method_chain import MethodChain, axis_number
+from gabc.ops.torch_lazy import torch
+
+if TYPE_CHECKING:
+    from gabc.ops.base import Evaluated
+
+X = Parameter("x", ArgKind.VALUE)
+
+
+class AlongTime(Primitive):
+    """Works along the time axis of `x`, which `resolve` adds to the arguments as `axis`."""
+
+    def resolve(self, call: Call) -> Mapping[str, Argument]:
+        return {"axis": call.time_axis(call.type("x"))}
+
+
+def axis_option(lowering: Lowering) -> list[str]:
+    """`axis=...` for a helper, whose default is the time axis's usual place, 1."""
+    axis = lowering.argument("axis")
+    return [] if axis == 1 else [f"axis={axis}"]
+
+
+class Shift(AlongTime):
+    name = "shift"
+    parameters = (X, Parameter("k", ArgKind.INT, 1))
+    doc = "The value `k` >= 0 positions back in time; zero before the start."
+
+    def shape(self, call: Call) -> TensorType:
+        x = call.type("x")
+        call.time_axis(x)
+        if call.integer("k") < 0:
+            raise call.fail(
+                "GAB0210",
+                f"`shift` by {call.integer('k')} would read the future: `k` counts positions back",
+                at="k",
+                help="a position can only see itself and those before it",
+            )
+        return x
+
+    def dependence(self, call: DependenceCall) -> Dependence:
+        x = call.of("x")
+        return delayed(call, x, call.axis(x), call.integer("k"))
+
+    def reference(self, args: Mapping[str, Evaluated]) -> torch.Tensor:
+        x, k, axis = tensor(args, "x"), integer(args, "k"), integer(args, "axis")
+        positions = x.unbind(axis)
+        zero = torch.zeros_like(positions[0])
+        earlier = [positions[now - k] if now >= k else zero for now in range(len(positions))]
+        return torch.stack(earlier, dim=axis)
+
+    def cost(self, site: Site) -> Work:
+        x, axis = site.value("x"), site.integer("axis")
+        kept = Kept(x, site.per_row(x, axis) * site.integer("k"))
+        return replace(copy(site), keeps=(kept,) if grows(site.dims(x)[axis]) else ())
+
+    def lower(self, lowering: Lowering) -> Code:
+        codes = [lowering.code("x").text, str(lowering.argument("k"))]
+        return call_code(lowering.helper("shift"), *codes, *axis_option(lowering))
+
+
+class Cumsum(Primitive):
+    name = "cumsum"
+    parameters = (X, Parameter("axis", ArgKind.INT, None))
+    doc = "The sum up to and including each position, along time or along `axis`."
+    fills: Mapping[str, float] = {"x": 0.0}
+
+    def shape(self, call: Call) -> TensorType:
+        x = call.type("x")
+        self.resolve(call)
+        return x.with_kind("int") if x.kind == "bool" else x
+
+    def resolve(self, call: Call) -> Mapping[str, Argument]:
+        x = call.type("x")
+        return {"axis": call.axis(x) if call.given("axis") else call.time_axis(x)}
+
+    def dependence(self, call: DependenceCall) -> Dependence:
+        x = call.of("x")
+        name = call.axis(x)
+        result = windowed(call, x, name, -INFINITY, neutral=0.0)
+        return with_values(result, lambda values: counted(values, name), x)
+
+    def reference(self, args: Mapping[str, Evaluated]) -> torch.Tensor:
+        x, axis = tensor(args, "x"), integer(args, "axis")
+        total = torch.zeros_like(x.select(axis, 0))
+        totals = []
+        for part in x.unbind(axis):
+            total = total + (part.long() if part.dtype == torch.bool else part)
+            totals.append(total)
+        return torch.stack(totals, dim=axis)
+
+    def cost(self, site: Site) -> Work:
+        x, axis = site.value("x"), site.integer("axis")
+        kept = Kept(site.outputs[0], site.per_row(site.outputs[0], axis))
+        return replace(reduction(site), keeps=(kept,) if grows(site.dims(x)[axis]) else ())
+
+    def lower(self, lowering: Lowering) -> Code:
+        axis = lowering.argument("axis")
+        assert isinstance(axis, int)
+        x = lowering.code("x").within(Precedence.ATOM)
+        return call_code(f"{x}.cumsum", str(axis_number(axis, lowering.type("x").rank)))
+
+
+class RunningMean(AlongTime):
+    name = "running_mean"
+    parameters = (X,)
+    doc = "The mean over all positions up to and including each one."
+
+    def shape(self, call: Call) -> TensorType:
+        x = require_kind(call, "x", "float")
+        call.time_axis(x)
+        return x
+
+    def dependence(self, call: DependenceCall) -> Dependence:
+        x = call.of("x")
+        return windowed(call, x, call.axis(x), -INFINITY)
+
+    def reference(self, args: Mapping[str, Evaluated]) -> torch.Tensor:
+        x, axis = tensor(args, "x"), integer(args, "axis")
+        return _past_means(x, axis, x.shape[axis])
+
+    def cost(self, site: Site) -> Work:
+        x, axis = site.value("x"), site.integer("axis")
+        total = Kept(site.outputs[0], site.per_row(x, axis))
+        keeps = (total,) if grows(site.dims(x)[axis]) else ()
+        return replace(reduction(site, 2, launches=3), keeps=keeps)
+
+    def lower(self, lowering: Lowering) -> Code:
+        x = lowering.code("x").text
+        return call_code(lowering.helper("running_mean"), x, *axis_option(lowering))
+
+
+class WindowMean(AlongTime):
+    name = "window_mean"
+    parameters = (X, Parameter("size", ArgKind.DIM))
+    doc = "The mean over the last `size` positions, the present one included, or all there are."
+
+    def shape(self, call: Call) -> TensorType:
+        x = require_kind(call, "x", "float")
+        call.time_axis(x)
+        refuse_run_time_size(call, "size")
+        return x
+
+    def dependence(self, call: DependenceCall) -> Dependence:
+        x = call.of("x")
+        return windowed(call, x, call.axis(x), ONE - call.size("size"))
+
+    def reference(self, args: Mapping[str, Evaluated]) -> torch.Tensor:
+        return _past_means(tensor(args, "x"), integer(args, "axis"), integer(args, "size"))
+
+    def cost(self, site: Site) -> Work:
+        x, axis = site.value("x"), site.integer("axis")
+        kept = Kept(x, site.per_row(x, axis) * (site.size_of("size") - 1))
+        keeps = (kept,) if grows(site.dims(x)[axis]) else ()
+        work = reduction(site, launches=6)
+        saved = site.result if site.gradients() else ZERO
+        return replace(work, pointwise=site.result * site.size_of("size"), saved=saved, keeps=keeps)
+
+    def lower(self, lowering: Lowering) -> Code:
+        codes = [lowering.code(name).text for name in ("x", "size")]
+        return call_code(lowering.helper("window_mean"), *codes, *axis_option(lowering))
+
+
+def _past_means(x: torch.Tensor, axis: int, size: int) -> torch.Tensor:
+    """The mean over at most `size` positions up to each one."""
+    means = []
+    for end in range(1, x.shape[axis] + 1):
+        start = max(0, end - size)
+        means.append(x.narrow(axis, start, end - start).mean(axis))
+    return torch.stack(means, dim=axis)
+
+
+def refuse_run_time_size(call: Call, name: str) -> None:
+    """A size that shapes a computation is one of the configuration (GAB0207)."""
+    for symbol in ("B", "L"):
+        if symbol in call.dim(name).symbols():
+            raise call.fail(
+                "GAB0207",
+                f"`{call.primitive.name}` needs a `{name}` of the configuration, and "
+                f"`{call.dim(name)}` depends on `{symbol}`",
+                at=name,
+                help="a position may not depend on how long the sequence is",
+            )
+
+
+class Blocks(AlongTime):
+    name = "blocks"
+    parameters = (X, Parameter("size", ArgKind.DIM))
+    doc = (
+        "Cuts time into blocks: [B, L, ...] to [B, ceil(L / size), size, ...]. The last block is "
+        "filled up with zeros. `unblocks` is the way back."
+    )
+
+    def shape(self, call: Call) -> TensorType:
+        x = call.type("x")
+        axis = call.time_axis(x)
+        refuse_run_time_size(call, "size")
+        size = call.dim("size")
+        number = Dim.apply("ceil", x.dims[axis] / size)
+        return x.with_dims((*x.dims[:axis], number, size, *x.dims[axis + 1 :]))
+
+    def dependence(self, call: DependenceCall) -> Dependence:
+        x = call.of("x")
+        return cut_into_blocks(call, x, call.axis(x), call.size("size"), call.results[0])
+
+    def reference(self, args: Mapping[str, Evaluated]) -> torch.Tensor:
+        x, size, axis = tensor(args, "x"), integer(args, "size"), integer(args, "axis")
+        positions = list(x.unbind(axis))
+        while len(positions) % size:
+            positions.append(torch.zeros_like(positions[0]))
+        starts = range(0, len(positions), size)
+        parts = [torch.stack(positions[at : at + size], dim=axis) for at in starts]
+        return torch.stack(parts, dim=axis)
+
+    def cost(self, site: Site) -> Work:
+        x, axis = site.value("x"), site.integer("axis")
+        kept = Kept(x, site.per_row(x, axis) * (site.size_of("size") - 1))
+        return replace(copy(site), keeps=(kept,) if grows(site.dims(x)[axis]) else ())
+
+    def lower(self, lowering: Lowering) -> Code:
+        codes = [lowering.code(name).text for name in ("x", "size")]
+        return call_code(lowering.helper("blocks"), *codes, *axis_option(lowering))
+
+
+class Unblocks(Primitive):
+    name = "unblocks"
+    parameters = (X,)
+    doc = "Joins the blocks made by `blocks`: [B, ceil(L / C), C, ...] to [B, L, ...]."
+
+    def shape(self, call: Call) -> TensorType:
+        x = call.type("x")
+        axis, time = self._place(call)
+        return x.with_dims((*x.dims[:axis], time, *x.dims[axis + 2 :]))
+
+    def resolve(self, call: Call) -> Mapping[str, Argument]:
+        axis, time = self._place(call)
+        return {"axis": axis, "length": time}
+
+    def dependence(self, call: DependenceCall) -> Dependence:
+        x = call.of("x")
+        return join_blocks(call, x, call.axis(x), call.results[0])
+
+    def _place(self, call: Call) -> tuple[int, Dim]:
+        """The axis that counts the blocks, which is followed by the one inside them; and L."""
+        x = call.type("x")
+        if call.time is not None:
+            for axis, (number, size) in enumerate(zip(x.dims, x.dims[1:], strict=False)):
+                if call.prover.are_equal(number, Dim.apply("ceil", call.time / size)):
+                    return axis, call.time
+        raise call.fail(
+            "GAB0204",
+            f"`unblocks` finds no blocks of time in {x}",
+            at="x",
+            help="it joins two neighbouring axes of sizes ceil(L / C) and C, as `blocks` makes them"
+            if call.time is not None
+            else "inside `scan` one step has no time axis",
+        )
+
+    def reference(self, args: Mapping[str, Evaluated]) -> torch.Tensor:
+        x, axis, length = tensor(args, "x"), integer(args, "axis"), integer(args, "length")
+        positions = [position for block in x.unbind(axis) for position in block.unbind(axis)]
+        return torch.stack(positions[:length], dim=axis)
+
+    def cost(self, site: Site) -> Work:
+        return view(site)
+
+    def lower(self, lowering: Lowering) -> Code:
+        axis, length = lowering.argument("axis"), lowering.argument("length")
+        assert isinstance(axis, int)
+        assert isinstance(length, Dim)
+        chain = MethodChain(lowering.code("x"), lowering.type("x").rank)
+        chain.merge(axis, 2)
+        if axis < 3:
+            return Code(f"{chain.text}[{':, ' * axis}:{lowering.dim(length).text}]")
+        chain.call("narrow", str(axis), "0", lowering.dim(length).text)
+        return chain.code
+
+
+class Causal(Primitive):
+    name = "causal"
+    parameters = (Parameter("a", ArgKind.VALUE),)
+    doc = (
+        "`a` [..., q, k] masked to keys at or before the query; what consumes it fills the rest: "
+        "zeros in a sum, nothing in a softmax or a maximum."
+    )
+
+    def shape(self, call: Call) -> TensorType:
+        """The type of the mask alone, [q, k]; the elaborator lays it on `a`."""
+        a = call.type("a")
+        if a.rank < 2:
+            raise call.fail(
+                "GAB0202",
+                f"`causal` masks the last two axes, query and key, and {a} has none",
+                at="a",
+            )
+        query, key = a.dims[-2:]
+        message = f"`causal` compares positions of the last two axes of {a}: `{query}` and `{key}`"
+        call.require_equal(query, key, f"{message} differ", "a")
+        return TensorType("bool", (query, key))
+
+    def dependence(self, call: DependenceCall) -> Dependence:
+        return masked_by_order(call)
+
+    def reference(self, args: Mapping[str, Evaluated]) -> torch.Tensor:
+        a = tensor(args, "a")
+        query, key = (torch.arange(size, device=a.device) for size in a.shape[-2:])
+        return key[None, :] <= query[:, None]
+
+    def cost(self, site: Site) -> Work:
+        return copy(site, launches=2)
+
+    def lower(self, lowering: Lowering) -> Code:
+        return call_code(lowering.helper("causal_mask"), lowering.code("a").text)
+
+
+class Masked(Primitive):
+    name = "masked"
+    parameters = (Parameter("a", ArgKind.VALUE), Parameter("keep", ArgKind.VALUE))
+    doc = "`a` masked to where `keep` is true; what consumes it fills the rest, as with `causal`."
+
+    def shape(self, call: Call) -> TensorType:
+        """The type of the mask alone; the elaborator lays it on `a`."""
+        a, keep = call.type("a"), require_kind(call, "keep", "bool")
+        if keep.rank > a.rank:
+            raise call.fail(
+                "GAB0202", f"the mask {keep} has more axes than the value {a}", at="keep"
+            )
+        for dim, place in zip(reversed(keep.dims), reversed(a.dims), strict=False):
+            if not dim.is_one:
+                message = f"the mask {keep} does not fit {a}: `{dim}` and `{place}` differ"
+                call.require_equal(dim, place, message, "keep")
+        return keep
+
+    def dependence(self, call: DependenceCall) -> Dependence:
+        return call.of("keep")
+
+    def reference(self, args: Mapping[str, Evaluated]) -> torch.Tensor:
+        return tensor(args, "keep")
+
+    def cost(self, site: Site) -> Work:
+        return view(site)
+
+    def lower(self, lowering: Lowering) -> Code:
+        return lowering.code("keep")
+
+
+PRIMITIVES: tuple[Primitive, ...] = (
+    Shift(),
+    Cumsum(),
+    RunningMean(),
+    WindowMean(),
+    Blocks(),
+    Unblocks(),
+    Causal(),
+    Masked(),
+)

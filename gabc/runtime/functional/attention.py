@@ -1,0 +1,104 @@
+"""Causal softmax attention with grouped heads: query head h reads key head h // (H / G)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float | None = None,
+    window: int | None = None,
+) -> Tensor:
+    """Causal softmax attention, fused; with a window, over the last `window` positions only.
+
+    q [B, L, H, K], k [B, L, G, K], v [B, L, G, V] -> [B, L, H, V]; `scale` defaults to K ** -0.5.
+    """
+    keep = None if window is None else window_mask(q.shape[1], window, q.device)
+    y = F.scaled_dot_product_attention(
+        q.transpose(1, 2),
+        k.transpose(1, 2),
+        v.transpose(1, 2),
+        attn_mask=keep,
+        is_causal=keep is None,
+        scale=scale,
+        enable_gqa=q.shape[2] != k.shape[2],
+    )
+    return y.transpose(1, 2)
+
+
+def attend_explicit(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float | None = None,
+    window: int | None = None,
+    sinks: Tensor | None = None,
+    softcap: float | None = None,
+    bias: Tensor | None = None,
+    segments: Tensor | None = None,
+) -> Tensor:
+    """`attend` with what the fused form lacks, at the cost of the [B, H, L, L] scores.
+
+    softcap: the scores become `softcap * tanh(score / softcap)`. bias: added to the scores,
+    broadcasts to [B, H, L, L]. sinks [H]: logits that join the denominator. segments [B, L]: a
+    position sees its own segment only.
+    """
+    score = attend_logits(q, k, scale)
+    if softcap is not None:
+        score = softcap * torch.tanh(score / softcap)
+    if bias is not None:
+        score = score + bias
+    keep = None if window is None else window_mask(q.shape[1], window, q.device)
+    if segments is not None:
+        same = segments[:, None, :, None] == segments[:, None, None, :]
+        keep = same if keep is None else same & keep
+    return attend_scores(score, keep, v, sinks)
+
+
+def attend_logits(q: Tensor, k: Tensor, scale: float | None = None) -> Tensor:
+    """Scaled scores of every query with every key: [B, L, H, K], [B, L, G, K] -> [B, H, L, L]."""
+    grouped = torch.unflatten(q, 2, (k.shape[2], -1))
+    score = torch.einsum("bigrk,bjgk->bgrij", grouped, k).flatten(1, 2)
+    return score * (q.shape[-1] ** -0.5 if scale is None else scale)
+
+
+def attend_scores(
+    score: Tensor, keep: Tensor | None, v: Tensor, sinks: Tensor | None = None
+) -> Tensor:
+    """Softmax over the keys that are kept and not in the future, then the mean of the values.
+
+    score [B, H, L, L], keep broadcasts to it, v [B, L, G, V], sinks [H] -> [B, L, H, V]. Softmax
+    is in float32 or better; a query with no key left gives zeros.
+    """
+    keep = causal_keep(score, keep)
+    score = score.to(torch.promote_types(score.dtype, torch.float32))
+    # The lowest number, not -inf, which would make the gradient of a fully masked row NaN.
+    score = score.masked_fill(~keep, torch.finfo(score.dtype).min)
+    if sinks is not None:
+        sink = sinks.to(score.dtype)[:, None, None].expand(*score.shape[:-1], 1)
+        score = torch.cat([score, sink], dim=-1)
+    weights = score.softmax(-1)[..., : keep.shape[-1]].masked_fill(~keep, 0.0)
+    grouped = torch.unflatten(weights.to(v.dtype), 1, (v.shape[2], -1))
+    return torch.einsum("bgrij,bjgv->bigrv", grouped, v).flatten(2, 3)
+
+
+def attend_indices(score: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Indices (b, h, i, j) of batch row, head, query and key, each broadcasting to [B, H, L, L]."""
+    b, h, i, j = (torch.arange(size, device=score.device) for size in score.shape)
+    return b[:, None, None, None], h[:, None, None], i[:, None], j
+
+
+def causal_keep(score: Tensor, keep: Tensor | None) -> Tensor:
+    """`keep`, and never a key after the query: bool, broadcasts to score [B, H, L, L]."""
+    causal = torch.ones(score.shape[-2:], dtype=torch.bool, device=score.device).tril()
+    return causal if keep is None else causal & keep
+
+
+def window_mask(length: int, window: int, device: torch.device) -> Tensor:
+    """The bool mask [L, L] that keeps keys with 0 <= query - key < window."""
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril().triu(1 - window)
