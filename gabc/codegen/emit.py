@@ -1,0 +1,104 @@
+"""A design as one readable PyTorch module."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from dataclasses import dataclass, field
+
+from gabc.codegen.helpers import import_lines, library, pasted
+from gabc.codegen.layout import Printed, printed
+from gabc.codegen.model import ModelClass
+from gabc.codegen.names import MODULE_GLOBALS, unused
+from gabc.codegen.source_map import SourceMap, source_map_of
+from gabc.codegen.units import ClassTable, default_expressions
+from gabc.graph.instance import Stack
+
+VOCAB_SIZE = 32_000
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A generated module: its text, the map back to the design, and the names of its classes.
+
+    `model` is the class of the whole design; `classes` are those of its units, in the file's order.
+    """
+
+    text: str
+    source_map: SourceMap
+    model: str
+    classes: tuple[str, ...]
+
+
+@dataclass
+class _Required:
+    """The helper functions that the text calls."""
+
+    names: set[str] = field(default_factory=set)
+
+    def __call__(self, name: str) -> str:
+        if name not in library().helpers:
+            raise KeyError(f"gabc.runtime.functional has no {name}")
+        self.names.add(name)
+        return name
+
+
+def emit(stack: Stack, *, standalone: bool, vocab_size: int = VOCAB_SIZE) -> Module:
+    """Write the module of a design.
+
+    The text imports torch and `gabc`, or with `standalone` torch alone, the functions it needs
+    being pasted. It is the same for every hash seed, and as `ruff format` leaves it.
+    """
+    require = _Required()
+    reserved = frozenset(library().helpers)
+    model_name = unused(stack.name, MODULE_GLOBALS | reserved)
+    table = ClassTable(
+        require, reserved, {model_name, *MODULE_GLOBALS, *reserved}, default_expressions(stack)
+    )
+    for block in stack.blocks:
+        table.add(block, suffix="Block" if block.name == stack.name else "")
+    model = ModelClass(stack, model_name, vocab_size, table.of, require)
+    classes = [*table.lines.values(), model.lines()]
+    body: list[Printed] = []
+    for lines in classes:
+        body += [Printed("", None), Printed("", None), *printed(lines)]
+    rows = [*_head(stack, body, require.names, standalone), *body]
+    text = "\n".join(row.text for row in rows) + "\n"
+    return Module(text, source_map_of(rows), model_name, tuple(table.lines))
+
+
+def _head(stack: Stack, body: list[Printed], names: set[str], standalone: bool) -> list[Printed]:
+    """Docstring, imports and pasted helpers."""
+    imports, helpers = pasted(names) if standalone else ([], [])
+    code = "\n".join([*(row.text for row in body), *helpers])
+    texts = [*_docstring(stack), "", "from __future__ import annotations", ""]
+    builtin = {"import math"} if re.search(r"\bmath\.", code) else set()
+    builtin |= {statement for statement in imports if "torch" not in statement.split()[1]}
+    builtin -= {"from __future__ import annotations"}
+    texts += _sorted_imports(builtin)
+    texts.append("import torch")
+    if re.search(r"\bF\.", code):
+        texts.append("import torch.nn.functional as F")
+    texts.append("from torch import Tensor, nn")
+    if not standalone and names:
+        texts += ["", *import_lines(names)]
+    for helper in helpers:
+        texts += ["", "", *helper.splitlines()]
+    return [Printed(text, None) for text in texts]
+
+
+def _sorted_imports(statements: set[str]) -> list[str]:
+    """Standard-library imports, `import x` before `from x import y`, and a blank line."""
+    ordered = sorted(statements, key=lambda text: (text.startswith("from"), text))
+    return [*ordered, ""] if ordered else []
+
+
+def _docstring(stack: Stack) -> list[str]:
+    scale = stack.scale
+    files = ", ".join(sorted(stack.sources)) or stack.span.source.path
+    about = (
+        f"Compiled by gabc from {files} at scale {scale.name} "
+        f"(D = {scale.D}, {len(stack.blocks)} blocks)."
+    )
+    rows = textwrap.wrap(about, 99)
+    return [f'"""{stack.name}.', "", *rows, '"""']

@@ -1,0 +1,11 @@
+"""Rewrites of a stack's graphs: each a pure function from stack to stack with the same meaning."""
+
+from __future__ import annotations
+
+from gabc.graph.instance import Stack
+from gabc.passes.recurrences import parallelise
+
+
+def optimise(stack: Stack) -> Stack:
+    """All rewrites, in order: what is compiled unless the plain form is asked for."""
+    return parallelise(stack)
