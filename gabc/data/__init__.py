@@ -1,0 +1,1 @@
+"""Text for training and scoring: tokenizers, corpora, packing and the n-gram baseline."""

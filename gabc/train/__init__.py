@@ -1,0 +1,1 @@
+"""Training on transformers' Trainer, with checkpoints that prove themselves."""

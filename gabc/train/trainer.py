@@ -1,0 +1,113 @@
+"""transformers' Trainer with gabc's checkpoints, schedule and order of the data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import Dataset, SequentialSampler
+from transformers import Trainer, TrainingArguments
+
+from gabc.data.packing import PackedSequences
+from gabc.train.checkpoint import WEIGHTS
+from gabc.train.settings import TrainingSettings
+from gabc.train.weights import load_weights, save_weights
+from gabc.train.wrapper import TrainableModel
+
+STAGING = ".staging"
+
+
+class SequenceDataset(Dataset[dict[str, torch.Tensor]]):
+    """The sequences of a whole run in their order, so that resuming means starting further on."""
+
+    def __init__(self, sequences: PackedSequences, length: int) -> None:
+        self._sequences = sequences
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return {"tokens": torch.from_numpy(self._sequences[index])}
+
+
+class CheckpointingTrainer(Trainer):
+    """Writes each checkpoint into a staging folder and hands it to `publish`, which moves it."""
+
+    def __init__(
+        self,
+        model: TrainableModel,
+        dataset: SequenceDataset,
+        arguments: TrainingArguments,
+        settings: TrainingSettings,
+        run_folder: Path,
+        publish: Callable[[Path, int], None],
+    ) -> None:
+        optimizer = _optimizer(model, settings)
+        schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(step, settings))
+        super().__init__(
+            model=model,
+            args=arguments,
+            train_dataset=dataset,
+            data_collator=_stack,
+            optimizers=(optimizer, schedule),
+        )
+        self._module = model.model
+        self._sequences = dataset
+        self._staging = run_folder / STAGING
+        self._publish = publish
+
+    def _get_train_sampler(self, train_dataset: object = None) -> SequentialSampler:
+        return SequentialSampler(self._sequences)
+
+    def _get_output_dir(self, trial: object) -> str:
+        return str(self._staging)
+
+    def _save(self, output_dir: str | None = None, state_dict: object = None) -> None:
+        assert output_dir is not None
+        folder = Path(output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_weights(self._module, folder / WEIGHTS)
+
+    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
+        super()._save_checkpoint(model, trial)
+        step = self.state.global_step
+        self._publish(self._staging / f"checkpoint-{step}", step)
+
+    def _load_from_checkpoint(
+        self, resume_from_checkpoint: str, model: nn.Module | None = None
+    ) -> None:
+        load_weights(self._module, Path(resume_from_checkpoint) / WEIGHTS)
+
+
+def learning_rate_factor(step: int, settings: TrainingSettings) -> float:
+    """The share of the peak learning rate at `step`, counted from 0.
+
+    Linear from 1 / `warmup_steps` to 1, then half a cosine that reaches `final_fraction` at the
+    last step.
+    """
+    if step < settings.warmup_steps:
+        return (step + 1) / settings.warmup_steps
+    last = max(1, settings.steps - settings.warmup_steps)
+    done = min(1.0, (step + 1 - settings.warmup_steps) / last)
+    share = 0.5 * (1 + math.cos(math.pi * done))
+    return settings.final_fraction + (1 - settings.final_fraction) * share
+
+
+def _optimizer(model: nn.Module, settings: TrainingSettings) -> AdamW:
+    """AdamW that decays matrices only: gains, biases and decay rates keep their scale."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return AdamW(groups, lr=settings.learning_rate, betas=(settings.beta1, settings.beta2))
+
+
+def _stack(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    return {"tokens": torch.stack([item["tokens"] for item in items])}
