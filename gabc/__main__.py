@@ -1,0 +1,6 @@
+"""`python -m gabc`."""
+
+from gabc.cli.main import run
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,1 @@
+"""The formatter: one way to print the language (`source.format_source`)."""
