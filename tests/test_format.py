@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
+from generator.program import generate
 from language_fences import read_fences
 
 from gabc.syntax.format.source import FormatError, format_source, skeleton
@@ -69,11 +70,20 @@ def test_library_keeps_its_docs_and_its_width(path: Path) -> None:
     assert max(map(len, code)) <= 100
 
 
-@pytest.mark.parametrize("name", TEXTS)
-def test_every_layout_becomes_one(name: str) -> None:
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_every_layout_of_the_library_becomes_one(path: Path) -> None:
+    _assert_one_layout(path.read_text(encoding="utf-8"), random.Random(path.name))
+
+
+@pytest.mark.slow
+def test_every_layout_of_the_specification_becomes_one() -> None:
+    for name, text in TEXTS.items():
+        _assert_one_layout(text, random.Random(name))
+
+
+def _assert_one_layout(text: str, rng: random.Random) -> None:
     """Spaces and newlines drawn anew wherever they may stand: the result is the same text."""
-    formatted = format_source(TEXTS[name])
-    rng = random.Random(name)
+    formatted = format_source(text)
     for density in (0.0, 0.1, 0.5):
         reflowed = _reflow(formatted, rng, density)
         assert _tree(reflowed) == _tree(formatted)
@@ -390,10 +400,46 @@ def test_windows_newlines() -> None:
     assert format_source(text) == "# A.\nfn f(x) {\n    return x  # x\n}\n"
 
 
-def test_deep_trees() -> None:
-    """As deep as the parser lets through."""
-    terms = " + ".join(["x"] * 240)
-    assert _tree(format_source(f"fn f(x) {{ return {terms} }}"))
-    minus = "-" * 240
-    assert _value(f"{minus}a") == f"{minus}a"
-    assert _value("(" * 30 + "a + b" + ")" * 30) == "a + b"
+def _function(value: str) -> str:
+    return f"fn f(x) {{ return {value} }}"
+
+
+DEEP = {
+    "sum": _function(" + ".join(["x"] * 248)),
+    "power": _function(" ** ".join(["x"] * 248)),
+    "default": _function(" ?? ".join(["x"] * 248)),
+    "conditional": _function("x if true else " * 248 + "x"),
+    "subscript": _function("x" + "[0]" * 248),
+    "attribute": _function("x" + ".a" * 248),
+    "call": _function("x" + "(1)" * 248),
+    "not": _function("not " * 248 + "x"),
+    "minus": _function("-" * 248 + "x"),
+    "nested calls": _function("f(" * 60 + "x" + ")" * 60),
+    "nested lists": _function("[" * 60 + "x" + "]" * 60),
+    "else if": "fn f(x) { if x { y = x } " + "else if x { y = x } " * 248 + " return x }",
+    "loops": "fn f(x) { " + "for i in x { " * 60 + "y = x " + "} " * 60 + "return x }",
+}
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_trees_as_deep_as_the_parser_lets_through(name: str) -> None:
+    formatted = format_source(DEEP[name])
+    assert _tree(formatted) == _tree(DEEP[name])
+    assert format_source(formatted) == formatted
+    assert len(formatted) < 20_000
+
+
+def test_many_parentheses() -> None:
+    assert _value("(" * 60 + "a + b" + ")" * 60) == "a + b"
+    assert _value("(" * 60 + "a + b" + ")" * 60 + " * 2") == "(a + b) * 2"
+    assert _value("a ** (b ** c)") == "a ** (b ** c)"
+    assert _value("a if b else (c if d else e)") == "a if b else (c if d else e)"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_generated_programs(seed: int) -> None:
+    text = generate(seed).text
+    formatted = format_source(text)
+    assert _tree(formatted) == _tree(text)
+    assert format_source(formatted) == formatted
+    assert max(map(len, formatted.split("\n"))) <= 100

@@ -95,5 +95,5 @@ def _report(path: Path, scales: Sequence[Scale]) -> Report:
     try:
         source, folder = load(path)
     except SourceError as error:
-        return Report(error.diagnostic.span.source, (error.diagnostic,), {})
+        return Report(error.diagnostic.span.source, (error.diagnostic,), {}, {})
     return check_source(source, scales=scales, folder=folder)

@@ -152,14 +152,13 @@ class ExpressionLayout:
         cursor = self._cursor
         rest: list[Doc] = []
         last: tree.Expr = node
+        # One in parentheses ends before they close, and is laid out as any operand.
         while isinstance(last, tree.Conditional) and last.span.end == node.span.end:
             rest.append(self.expr(last.then, HEADER, Place.OPERAND))
             rest += (Text(" "), cursor.take("if"), Text(" "))
             rest.append(self.expr(last.condition, HEADER, Place.OPERAND))
             rest += (Text(" "), cursor.take("else"), SPACE)
             last = last.otherwise
-            if cursor.token.start != last.span.start:
-                break  # parenthesised
         rest.append(self.expr(last, ANY, Place.OPERAND))
         return group(rest[0], indent(*rest[1:]))
 
