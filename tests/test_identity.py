@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 from designs import EXAMPLES, example, stack_of
@@ -26,12 +25,15 @@ from rewriting import (
 from small_designs import DESIGNS
 
 from gabc.check.identity import canonical, fingerprint, structural_hash
-from gabc.check.report import check
+from gabc.diagnostics.model import Diagnostics
+from gabc.elaborate.modules import Loader
 from gabc.elaborate.scales import parse_scale
+from gabc.elaborate.stack import elaborate_stack
 from gabc.graph.instance import Stack
 from gabc.syntax.source import Source
 
 SCALE = "64x2"
+LIBRARY = EXAMPLES.parent / "stdlib_gaus"
 
 
 def hash_of(text: str, scale: str = SCALE) -> str:
@@ -39,9 +41,12 @@ def hash_of(text: str, scale: str = SCALE) -> str:
 
 
 def accepted(text: str, scale: str) -> Stack | None:
-    """The stack of a text that may be refused."""
-    report = check(Source("design.gab", text), scales=[parse_scale(scale)])
-    return report.stacks.get(scale) if report.ok else None
+    """The stack of a text, which may be refused, whatever is proved of it."""
+    found = Diagnostics()
+    module = Loader(found).load(Source("design.gab", text), None)
+    if found.has_errors:
+        return None
+    return elaborate_stack(module, parse_scale(scale), found, {"design.gab": text})
 
 
 def unit(body: str, members: str = "", rest: str = "") -> str:
@@ -316,7 +321,7 @@ def test_a_layer_that_does_nothing_else_is_no_difference() -> None:
 
 def test_the_hash_is_the_same_in_every_process() -> None:
     program = (
-        "import sys; from gabc.check.identity import structural_hash\n"
+        "import sys, gabc.check.cost; from gabc.check.identity import structural_hash\n"
         "from gabc.api import elaborate\n"
         "from pathlib import Path\n"
         "for name in sys.argv[1:]:\n"
@@ -362,7 +367,7 @@ def test_mutants_of_a_seed_differ() -> None:
 def test_all_mutants_of_the_seeds(name: str) -> None:
     texts = [text for _, text in mutants(flat(name))]
     scale = "256x1" if name == "mamba2" else "16x1"
-    assert assert_equal_hashes_are_equal_functions(texts[:160], scale) >= len(texts[:160]) // 4
+    assert assert_equal_hashes_are_equal_functions(texts[:90], scale) >= len(texts[:90]) // 4
 
 
 def renamed_program(text: str) -> str:
@@ -384,7 +389,7 @@ def test_generated_programs_renamed_and_reordered(seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(105, 113))
+@pytest.mark.parametrize("seed", range(105, 110))
 def test_mutants_of_generated_programs(seed: int) -> None:
     program = generate(seed)
     texts = [program.text, renamed_program(program.text)]
@@ -392,13 +397,47 @@ def test_mutants_of_generated_programs(seed: int) -> None:
     assert_equal_hashes_are_equal_functions(texts, f"{program.width}x{program.layers}")
 
 
+def library_designs() -> dict[str, str]:
+    """A design around every unit of the library that X alone can be given to."""
+    designs = {}
+    for path in sorted(LIBRARY.glob("*.gab")):
+        for name in re.findall(r"^unit (\w+)", path.read_text(encoding="utf-8"), re.M):
+            text = unit("        return X + m(X)", f"    m = {name}()")
+            text = text.replace("\n\n", f"\n\nfrom std.{path.stem} import {name}\n\n", 1)
+            if accepted(text, "128x1") is not None:
+                designs[name] = text
+    return designs
+
+
 def test_no_two_units_of_the_library_collide() -> None:
-    units = Path(EXAMPLES.parent / "stdlib_gaus")
-    hashes = defaultdict(list)
-    for name in SEEDS:
-        stack = example(name, SCALE)
-        hashes[structural_hash(stack)].append(name)
-    for name in sorted(set(DESIGNS) - {"names"}):
-        hashes[structural_hash(stack_of(DESIGNS[name]))].append(name)
-    assert all(len(names) == 1 for names in hashes.values())
-    assert any(units.glob("*.gab"))
+    texts = library_designs()
+    assert len(texts) >= 10
+    stacks = {name: stack_of(text, "128x1") for name, text in texts.items()}
+    stacks |= {name: example(name, "128x1") for name in SEEDS}
+    stacks |= {name: stack_of(DESIGNS[name], "128x1") for name in set(DESIGNS) - {"names"}}
+    assert len({structural_hash(stack) for stack in stacks.values()}) == len(stacks)
+
+
+CALL_DIMS = """
+gab One
+
+unit One() {
+    m = Scale()
+    forward(X) {
+        return X + m(X, X[..., 0:4])
+    }
+}
+
+unit Scale() {
+    forward(x: [B, L, N], y: [B, L, M]) {
+        return x / sqrt(N) + mean(y, axis=-1, keep=true)
+    }
+}
+"""
+
+
+def test_dims_of_a_call_are_no_names() -> None:
+    swapped = CALL_DIMS.replace("[B, L, N]", "[B, L, M]").replace("y: [B, L, M]", "y: [B, L, N]")
+    assert hash_of(swapped) != hash_of(CALL_DIMS)
+    renamed_too = swapped.replace("sqrt(N)", "sqrt(M)")
+    assert hash_of(renamed_too) == hash_of(CALL_DIMS)

@@ -83,6 +83,11 @@ def cost(
     Sizes are numbers at the stack's scale, and B and L stay symbols; with `symbolic` all sizes do,
     by their full names. Floats take `float_bytes` bytes, states of scans four at least. What
     depends on data (routing, a token that is never chosen) is counted as if it were computed.
+
+    The activations are those that autograd keeps in the eager module: a view is its source, a
+    value kept twice is one, what has no gradient to pass on is not kept. A decoder keeps rings for
+    shifts, convolutions and windows, the sums and states of recurrences, the chunk or block not yet
+    full, and keys and values of all positions that a query may see.
     """
     names = Qualified() if symbolic else Numbers()
     model = _Model(stack, Walk(names, float_bytes), vocab_size, float_bytes, symbolic)
@@ -133,12 +138,12 @@ class _Model:
             for layer, block in enumerate(self.stack.blocks)
             for read in _graph(block).z_reads
         }
-        z: dict[str, bool] = {}
+        z: dict[str, bool | None] = {}
         layers: list[tuple[Instance, Called]] = []
         is_kept = False
         for layer, block in enumerate(self.stack.blocks):
             graph = _graph(block)
-            gradients = (True, *(z.get(read.key, False) for read in graph.z_reads))
+            gradients = (True, *(z.get(read.key) for read in graph.z_reads))
             wanted = (True, *(last_read.get(write.key, 0) > layer for write in graph.z_writes))
             called = self.walk.call(block, "", {}, gradients, wanted)
             written = called.gradients[len(graph.results) :]

@@ -32,13 +32,13 @@ class Walk:
         instance: Instance,
         path: str,
         sizes: Mapping[str, Dim],
-        gradients: tuple[bool, ...],
+        gradients: tuple[bool | None, ...],
         wanted: tuple[bool, ...],
     ) -> Called:
         """A call of a unit, not `Linear`; `sizes` are the dims that it binds, B and L among them.
 
-        `gradients` says which inputs have a gradient to receive, `wanted` which results have one to
-        pass on.
+        `gradients` says which inputs have a gradient to receive (`None`: a Z entry that is not
+        there), `wanted` which results have one to pass on.
         """
         key = (instance, self.names.key(path), frozenset(sizes.items()), gradients, wanted)
         if key not in self._known:
@@ -69,10 +69,12 @@ class _Unit:
     sizes: dict[tuple[Dim, ...], Dim] = field(default_factory=dict)
     """Dims and whole shapes in the names of the analysis; most occur many times."""
 
-    def run(self, gradients: tuple[bool, ...]) -> Called:
+    def run(self, gradients: tuple[bool | None, ...]) -> Called:
         graph = self.graph
         inputs = [*graph.inputs, *(read.value for read in graph.z_reads)]
-        self.gradients.update(zip(inputs, gradients, strict=True))
+        for value, gradient in zip(inputs, gradients, strict=True):
+            if gradient is not None:
+                self.gradients[value] = gradient
         results = [*graph.results, *(write.value for write in graph.z_writes)]
         self.mark(graph.nodes, [*results, *(loss for _, loss in graph.losses)])
         frame = Frame()
@@ -102,6 +104,12 @@ class _Unit:
     def root(self, value: Value) -> Value:
         """The value whose memory this one looks at."""
         while value in self.roots:
+            value = self.roots[value]
+        return value
+
+    def origin(self, value: Value) -> Value:
+        """The value with the same elements in another arrangement; a part is a value of its own."""
+        while value in self.roots and self.size(self.roots[value]) == self.size(value):
             value = self.roots[value]
         return value
 
@@ -151,11 +159,13 @@ class _Unit:
         self.trained.add(node.output)
 
     def coalesce(self, node: Node) -> None:
-        """Whichever of the two is there: the Z entry costs nothing, the default is computed."""
-        default = node.args["default"]
+        """The Z entry if it is there, the default if not; both are computed."""
+        value, default = node.args["value"], node.args["default"]
+        assert isinstance(value, Value)
         assert isinstance(default, Value)
-        self.gradients[node.output] = any(map(self.has_gradient, node.operands()))
-        self.roots[node.output] = default
+        chosen = value if value in self.gradients else default
+        self.gradients[node.output] = self.has_gradient(chosen)
+        self.roots[node.output] = chosen
 
     def primitive(self, node: Node, frame: Frame) -> None:
         operands = list(node.operands())
@@ -213,7 +223,7 @@ class _Unit:
             kind = kept.value.type.kind
             wide = 4 if kept.value in node.outputs else width  # sums over time are in float32
             size = bytes_of(kind, max(wide, width))
-            frame.keep(self.root(kept.value), kept.elements, size)
+            frame.keep(self.origin(kept.value), kept.elements, size)
 
     def save(self, frame: Frame, value: Value) -> None:
         """A value kept for the backward pass: once, in the frame that made it."""
@@ -241,7 +251,7 @@ class _Unit:
         assert isinstance(z, tuple)
         entries = [value if isinstance(value, Value) else None for value in z]
         passed: list[Value | None] = [*given, *entries]
-        gradients = tuple(v is not None and self.has_gradient(v) for v in passed)
+        gradients = tuple(None if v is None else self.gradients.get(v) for v in passed)
         assert instance.graph is not None
         path = f"{self.path}.{part}" if self.path else part
         wanted = tuple(value in self.learning for value in node.outputs)
@@ -363,7 +373,7 @@ class _Unit:
             whole = self.size(value).substitute({"B": ONE})
             if grows(whole):
                 size = bytes_of(value.type.kind, self.walk.float_bytes)
-                frame.keep(self.root(value), whole / L * (chunk - 1), size)
+                frame.keep(self.origin(value), whole / L * (chunk - 1), size)
 
 
 def _inside(region: Region) -> set[Value]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gabc.check.identity.desugar import desugar
 from gabc.check.identity.initial import initialiser
@@ -79,7 +79,7 @@ class Unit:
     def size(self, dim: Dim) -> Dim:
         """A size in `B`, `L`, `D` and `n_layers`; a number where the design has no polynomial."""
         if dim not in self.resolved:
-            resolved = self.scope.resolve(dim.substitute(self.sizes))
+            resolved = self.scope.resolve(dim)
             number = Dim.const(self.instance.size(dim)) if resolved is None else resolved
             self.resolved[dim] = number
         return self.resolved[dim]
@@ -94,7 +94,7 @@ class Unit:
         """A number as a term."""
         meaning = self.scope.meaning(static)
         if isinstance(meaning, Dim):
-            return self.terms.constant(meaning.substitute(self.sizes))
+            return self.terms.constant(meaning)
         return self.terms.add("static", signature=meaning)
 
     # ---------------------------------------------------------------- nodes
@@ -169,6 +169,7 @@ class Unit:
         assert graph is not None
         scope = Scope.of(instance, self.scope, children.from_caller)
         sizes, leading = self.bound(graph, given)
+        scope = replace(scope, meanings={**scope.meanings, **sizes})
         child = Unit(self.builder, instance, scope, path, inside, sizes, leading)
         entries = [self.values.get(v) if isinstance(v, Value) else None for v in z]
         results, writes = child.run(graph, [self.values[value] for value in given], entries)
