@@ -14,11 +14,11 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED) lint
 	.ci/typecheck $(BIN)/python
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -rs
 
 # Under a minute: no type checker, no test marked slow.
 quick: $(INSTALLED) lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -rs -m "not slow"
 
 lint: $(INSTALLED)
 	$(BIN)/python -m ruff check .

@@ -551,7 +551,8 @@ def joined_in_time(p: Program) -> None:
     kept = rng.choice(
         [f"positions()[:, None] >= {q}[None, :]", f"positions()[:, None] == {q}[None, :]"]
     )
-    form = rng.choice([f"softmax(masked({s}, {kept}), axis=-1)", f"softmax({s}, axis=-1)"])
+    masked = f"softmax(masked({s}, {kept}), axis=-1)"
+    form = masked if rng.random() < 0.2 else f"softmax({s}, axis=-1)"
     p.give(f"{form} @ {x}")
 
 
@@ -564,13 +565,14 @@ def triangular(p: Program) -> None:
 
 def transposed(p: Program) -> None:
     a = p.stream()
+    turned = f'rearrange({a}, "b l d -> b d l")'
     p.give(
         p.rng.choice(
             [
                 f'rearrange(rms_norm(rearrange({a}, "b l d -> b d l")), "b d l -> b l d")',
                 f'rearrange(softmax(rearrange({a}, "b l d -> d b l"), axis=0), "d b l -> b l d")',
                 f'rearrange(softmax(rearrange({a}, "b l d -> d b l"), axis=1), "d b l -> b l d")',
-                f'rearrange(cumsum(rearrange({a}, "b l d -> b d l"), axis=-1), "b d l -> b l d") * 0.1',
+                f'rearrange(cumsum({turned}, axis=-1), "b d l -> b l d") * 0.1',
             ]
         )
     )

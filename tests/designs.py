@@ -7,12 +7,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from gabc.codegen.emit import VOCAB_SIZE
 from gabc.diagnostics.model import Diagnostics
 from gabc.elaborate.modules import Loader
 from gabc.elaborate.scales import parse_scale
 from gabc.elaborate.stack import elaborate_stack
 from gabc.graph.instance import Stack
 from gabc.graph.verify import verify
+from gabc.runtime.model import build
 from gabc.syntax.source import Source
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -37,6 +39,13 @@ def stack_of(text: str, scale: str = "16x2", path: str = "design.gab") -> Stack:
 def example(name: str, scale: str = "64x2") -> Stack:
     """A design of `examples/`."""
     return stack_of((EXAMPLES / f"{name}.gab").read_text(encoding="utf-8"), scale, f"{name}.gab")
+
+
+def count_parameters(stack: Stack, vocab_size: int = VOCAB_SIZE) -> int:
+    """The trained numbers of the compiled model, without allocating them."""
+    with torch.device("meta"):
+        model = build(stack, vocab_size=vocab_size, seed=None, device="meta")
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def randomise(model: nn.Module, seed: int = 0) -> dict[str, Tensor]:

@@ -425,3 +425,94 @@ unit Long() {{
     }}
 }}
 """
+
+DESIGNS["hostile_names"] = """
+gab Names
+
+unit Names() {
+    a = list(3, type=2.0, type_=0.5)
+    keys  = Linear(D, D)
+    keys_ = Linear(D, D)
+    param half:  [D] = normal(0.0, 1.0)
+    param half_: [D] = normal(0.0, 1.0)
+    shared a_b = Linear(D, D)
+    shared b = Linear(D, D)
+    forward(X) {
+        a_b_2 = b(X * half) * half_
+        return X + keys(X) - keys_(X) + a(X) + a_b(a_b_2)
+    }
+}
+
+unit list(exact_div: int, type: float, type_: float) {
+    dim id_ = exact_div
+    dim id = D / 2 * id_
+    shared b = seed(exact_div=id / id_)
+    param __dunder: [id] = ones()
+    param _x: [D] = ones()
+    forward(X) {
+        a_b = X * type
+        b_2 = b(a_b) - type_ * _x * X
+        return b_2 + sum(__dunder, axis=0)
+    }
+}
+
+unit seed(exact_div: dim, b: int = 2) {
+    dim b_ = exact_div * b
+    up = Linear(D, b_)
+    forward(X) {
+        seed = up(X)
+        return seed[:, :, 0:D]
+    }
+}
+"""
+
+DESIGNS["loss_names"] = """
+gab Names
+
+unit Names() {
+    reads a_here: [B, L, D]?, return_losses: [B, L, D]?
+    writes a_here: [B, L, D], return_losses: [B, L, D]
+    w = Linear(D, D)
+    forward(X) {
+        loss a = mean(mean(mean(square(w(X)), axis=2), axis=1), axis=0)
+        Z.return_losses = (Z.return_losses ?? X) + X
+        Z.a_here = (Z.a_here ?? X) * 0.5
+        return X + Z.a_here * Z.return_losses
+    }
+}
+"""
+
+DESIGNS["losses_of_steps"] = """
+gab Losses
+
+unit Losses() {
+    outside = Router()
+    step = Step()
+    forward(X) {
+        ignored = outside(X)
+        y = scan(X) {
+            state S: [B, D] = 0.0
+            unread = step(X)
+            S = 0.5 * S + X
+            return S
+        }
+        return X + y
+    }
+}
+
+unit Router() {
+    gate = Linear(D, 4)
+    forward(X) {
+        loss balance = mean(mean(mean(square(gate(X)), axis=2), axis=1), axis=0)
+        return X
+    }
+}
+
+unit Step() {
+    gate = Linear(D, 4)
+    forward(x: [B, D]) {
+        loss balance = mean(mean(square(gate(x)), axis=1), axis=0)
+        return x
+    }
+}
+"""

@@ -8,8 +8,8 @@ from fractions import Fraction
 
 import pytest
 
-from gabc.check.causality.bounds import INFINITY, Bound, larger, number, sized
-from gabc.check.causality.domain import (
+from gabc.dependence.bounds import INFINITY, Bound, larger, number, sized
+from gabc.dependence.domain import (
     Axis,
     Constraint,
     Extent,
@@ -17,10 +17,10 @@ from gabc.check.causality.domain import (
     Region,
     Zone,
 )
-from gabc.check.causality.forms import Form, Line, form
-from gabc.check.causality.moves import joining, moved_zone, substitution
-from gabc.check.causality.sums import Act, eliminated
-from gabc.check.causality.zones import at_most, eliminate, intersection, union
+from gabc.dependence.forms import Form, Line, form
+from gabc.dependence.moves import joining, moved_zone, substitution
+from gabc.dependence.sums import Act, eliminated
+from gabc.dependence.zones import at_most, eliminate, intersection, union
 from gabc.dims import Dim
 from gabc.syntax.source import Source, Span
 

@@ -56,7 +56,9 @@ def gabc_process(*arguments: str, **environment: str) -> subprocess.CompletedPro
 
 def test_check_clean(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(GPT2), "--scale", "14M,1300M"]) == 0
-    assert capsys.readouterr().out == f"{GPT2}: GPT2 is well-formed at 14M, 1300M\n"
+    assert capsys.readouterr().out == (
+        f"{GPT2}: GPT2 is well-formed and proved causal at 14M, 1300M\n"
+    )
 
 
 def test_check_all_scales_of_all_seeds(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import permutations
 from pathlib import Path
 from typing import cast
 
@@ -18,11 +19,12 @@ from torch import Tensor, nn
 
 from gabc.codegen.emit import emit
 from gabc.codegen.helpers import library
-from gabc.codegen.names import MODULE_ATTRIBUTES
 from gabc.codegen.source_map import read_source_map
 from gabc.graph.instance import Stack
+from gabc.graph.names import MODULE_ATTRIBUTES
+from gabc.runtime.functional.linear_attention import linear_attention
 from gabc.runtime.load import load
-from gabc.runtime.model import build, count_parameters
+from gabc.runtime.model import build
 from gabc.runtime.reference import ReferenceModel
 
 VOCAB = 11
@@ -175,10 +177,89 @@ def test_every_parameter_is_initialised() -> None:
             assert not tensor.isnan().any(), name
 
 
-def test_count_parameters() -> None:
-    stack = stack_of(DESIGNS["residual"])
-    model = build(stack, vocab_size=VOCAB)
-    assert count_parameters(stack, VOCAB) == sum(p.numel() for p in model.parameters())
+HOSTILE = ("a", "a_b", "keys", "keys_", "type", "_x", "__x", "seed")
+
+
+@pytest.mark.parametrize(("name", "other"), [*permutations(HOSTILE, 2)])
+def test_no_two_names_become_one(name: str, other: str) -> None:
+    """Members, shared modules, variables and units of names that generated code has or makes."""
+    text = f"""
+        gab Root
+        unit Root() {{
+            {name} = Inner(2.0)
+            shared {other} = Linear(D, D)
+            shared {name}_{other}_s = Linear(D, D)
+            forward(X) {{
+                {name}_{other}_s_2 = X * 2.0
+                return {other}(X) + {name}(X) - {name}_{other}_s({name}_{other}_s_2)
+            }}
+        }}
+        unit Inner({name}: float, {other}: float = 3.0) {{
+            shared {other}_s = Linear(D, D)
+            forward(X) {{
+                {other}_s_2 = X * {name}
+                return {other}_s({other}_s_2) * {other}
+            }}
+        }}
+    """
+    stack = stack_of(text, "8x1")
+    model = build(stack, vocab_size=VOCAB).double()
+    tensors = randomise(model)
+    assert len([key for key in tensors if key.startswith("shared.")]) == 6
+    reference = ReferenceModel(stack, tensors)
+    torch.testing.assert_close(model(tokens(3)), reference(tokens(3)))
+
+
+def test_a_name_that_ends_like_an_ambient_one_is_no_ambient_one() -> None:
+    text = """
+        gab Root
+        unit Root(sublayer: int = layer) {
+            inner = Inner(sublayer=layer + 1)
+            forward(X) {
+                if layer == 0 { return X + inner(X) }
+                return inner(X)
+            }
+        }
+        unit Inner(sublayer: int) { forward(X) { return X * sublayer } }
+    """
+    assert_equal_to_reference(stack_of(text, "8x2"))
+
+
+def test_recurrences_are_in_float32_under_autocast() -> None:
+    """The loop's products, on whatever the products before it have rounded."""
+    text = """
+        gab Root
+        unit Root() {
+            param W: [D, D] = normal(0.0, 0.3)
+            forward(X) {
+                V = einsum("a b, b c -> a c", W, W)
+                return scan(X) {
+                    state S: [B, D] = 0.0
+                    S = tanh(einsum("b d, d e -> b e", S, V) + X)
+                    return S
+                }
+            }
+        }
+    """
+    block = build(stack_of(text, "16x1"), vocab_size=VOCAB).get_submodule("blocks.0")
+    X = torch.randn(2, 9, 16, generator=torch.Generator().manual_seed(0))
+    W = cast("Tensor", block.W).detach()
+    V = (W.bfloat16() @ W.bfloat16()).float()
+    S, steps = torch.zeros(2, 16), []
+    for X_t in X.unbind(1):
+        S = torch.tanh(S @ V + X_t)
+        steps.append(S)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(block(X), torch.stack(steps, 1))
+
+
+def test_linear_attention_is_in_float32_under_autocast() -> None:
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = torch.randn(3, 1, 9, 2, 4, generator=generator)
+    decay = -torch.rand(1, 9, 2, generator=generator)
+    expected = linear_attention(q, k, v, decay)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(linear_attention(q, k, v, decay), expected)
 
 
 def test_sizes_may_be_chosen_at_construction() -> None:

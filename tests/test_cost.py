@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from designs import example, stack_of
+from designs import count_parameters, example, stack_of
 from generator.program import generate
 from measured_cost import VOCAB, kernels, measure
 from small_designs import DESIGNS
@@ -11,7 +11,6 @@ from small_designs import DESIGNS
 from gabc.check.cost import DEVICES, Costs, cost, per_token, step_time, value_at
 from gabc.graph.instance import Stack
 from gabc.passes import optimise
-from gabc.runtime.model import count_parameters
 
 SEEDS = ("gpt2", "mamba2", "retnet", "rwkv6", "ttt")
 BATCH = 2

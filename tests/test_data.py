@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import math
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gabc.data
 from gabc.data.corpus import Corpus, load_corpus
 from gabc.data.documents import Document, read_documents
 from gabc.data.errors import DataError
@@ -76,6 +78,14 @@ def test_damaged_gpt2_files(tmp_path: Path) -> None:
     (folder / "vocab.bpe").write_text("")
     with pytest.raises(DataError, match="cannot be read"):
         load_tokenizer("gpt2", tmp_path)
+
+
+@pytest.mark.parametrize("module", ["byte_tokenizer", "gpt2_tokenizer"])
+def test_each_tokenizer_can_be_imported_alone(module: str) -> None:
+    """They do not import the function that finds them by name."""
+    tree = ast.parse(Path(gabc.data.__path__[0], f"{module}.py").read_text("utf-8"))
+    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert "gabc.data.tokenizer" not in imported
 
 
 # ---- documents and splits

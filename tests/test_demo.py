@@ -12,6 +12,7 @@ import pytest
 from gabc.cli.demo_jobs import Job, Jobs, Stage
 from gabc.cli.demo_plan import Plan, plan_of
 from gabc.cli.main import main
+from gabc.train.checkpoint import open_checkpoint
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -115,7 +116,47 @@ def test_eval_on_text_that_was_not_trained_on(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["eval", str(run)]) == 2
-    assert "name the text with --data" in capsys.readouterr().err
+    assert "name the text of the training with --data" in capsys.readouterr().err
+
+
+def test_training_text_is_not_scored_as_held_out(
+    run: Path, text: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = str(text / "0.txt")
+    assert main(["eval", str(run), "--data", document]) == 2
+    assert "is not what was held out then" in capsys.readouterr().err
+    assert main(["eval", str(run), "--data", str(text), "--extra", document, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert [score["name"] for score in result["extra_heldout"]] == ["0.txt"]
+    assert result["heldout"]["name"] != "0.txt"
+    assert main(["eval", str(run), "--data", str(text), *2 * ["--extra", document]]) == 2
+    assert "two further texts are called 0.txt" in capsys.readouterr().err
+
+
+def test_controls_from_the_command_line(
+    run: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "controls.json"
+    assert main(["eval", str(run), "--data", str(text), "--controls", str(file)]) == 0
+    record = json.loads(file.read_text("utf-8"))
+    assert record["positive"]["name"] == "GPT2 32x1"
+    assert [control["name"] for control in record["negative"] if not control["refusal"]] == [
+        "trigram"
+    ]
+
+
+def test_eval_takes_the_limits_of_the_training(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "run")
+    limits = ["--train-limit", "20000", "--heldout-limit", "3000"]
+    command = ["train", GPT2, *SIZE, "--data", str(text), "--steps", "40", "--out", out]
+    assert main([*command, *limits]) == 0
+    capsys.readouterr()
+    assert main(["eval", out, "--data", str(text), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert 2900 < result["heldout"]["bytes"] <= 3000
+    assert result["key"]["train_sha256"] == open_checkpoint(Path(out)).record.data.train_sha256
 
 
 @pytest.mark.parametrize(
@@ -210,7 +251,7 @@ def test_blimp_from_the_command_line(
     assert main(["train", GPT2, *SIZE, "--steps", "40", "--out", out, *held]) == 0
     capsys.readouterr()
     tasks = ["--tasks", "heldout,blimp_filtered", "--limit", "2", "--json"]
-    assert main(["eval", out, *held, *tasks]) == 0
+    assert main(["eval", out, *tasks]) == 0
     (task,) = json.loads(capsys.readouterr().out)["tasks"]
     assert task["name"] == "blimp_filtered"
     assert len(task["subtasks"]) == 67

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gabc.check.report import Report, check
+from gabc.diagnostics.fixes import apply_fixes
 from gabc.elaborate.scales import parse_scale
 from gabc.syntax.source import Source
 
@@ -213,3 +214,54 @@ def test_checking_a_seed_takes_milliseconds(name: str) -> None:
         assert check(source).ok
         times.append(time.process_time() - start)
     assert min(times) < 0.05  # 10 to 20 ms when measured; the rest is for slower machines
+
+
+# ---------------------------------------------------------------- what a review found
+
+
+def test_a_branch_not_taken_makes_no_child() -> None:
+    text = design(
+        "a = Wrap(inner=Leaf())",
+        "return a(X)",
+        SCALE_UNIT + unit("Wrap", "", "s = 1.0 if D > 0 else inner(X) return s * X", "inner: unit"),
+    )
+    report = checked(text)
+    assert report.ok
+    assert not report.stacks["14M"].blocks[0].children["a"].instances[0].children
+
+
+def test_sizes_of_children_called_by_one_name_are_told_apart() -> None:
+    """In a loop, and in a `Sequential`: each has its own value of `K`."""
+    narrow = unit(
+        "Part", "dim K = sizes[at]\np = Linear(D, K)", "return p(X)", "sizes: [int], at: int"
+    )
+    narrow = narrow.replace("sizes: [int]", "sizes: list[int]")
+    parts = "ps = [Part(sizes=[D, 8], at=0), Part(sizes=[D, 8], at=1)]"
+    ok = checked(
+        design(parts.replace("at=1", "at=0"), "for p in ps { X = X + p(X) } return X", narrow)
+    )
+    assert ok.ok
+    wrong = checked(design(parts, "for p in ps { X = X + p(X) } return X", narrow))
+    assert codes(wrong) == ["GAB0201"]
+
+
+def test_a_size_that_is_no_number_is_an_error_at_every_scale() -> None:
+    """The second scale adds no finding, and no stack either."""
+    text = design("dim K = D / 3\np = Linear(D, K)\nq = Linear(K, D)", "return q(p(X))")
+    report = check(Source("design.gab", text), scales=(parse_scale("128x2"), parse_scale("256x2")))
+    assert codes(report) == ["GAB0203"]
+    assert not report.stacks
+
+
+def test_an_augmented_assignment_is_one_error() -> None:
+    assert codes(checked(design("", "X += 1.0\nreturn X"))) == ["GAB0011"]
+    unknown = checked(design("", "y *= X\nreturn X + y"))
+    assert sorted(codes(unknown)) == ["GAB0011", "GAB0101"]
+
+
+def test_the_fix_of_an_import_keeps_every_use() -> None:
+    text = "from std.norm import RmsNorm\n" + unit("U", "n = RmsNorm()", "return n(X)")
+    source = Source("design.gab", text)
+    fixed = apply_fixes(source, lambda changed: check(changed).diagnostics, unsafe=True)
+    assert "import RMSNorm as RmsNorm" in fixed.text
+    assert not fixed.remaining

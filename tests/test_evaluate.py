@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from string import ascii_lowercase
 
 import pytest
 import torch
@@ -15,17 +17,20 @@ from lm_eval.api.instance import Instance  # type: ignore[import-untyped]
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from gabc.data.corpus import Corpus, load_corpus
+from gabc.data.corpus import Corpus, load_corpus, load_text
 from gabc.data.errors import DataError
 from gabc.data.ngram import NgramModel
 from gabc.data.tokenizer import load_tokenizer
+from gabc.evaluate.board import boards
+from gabc.evaluate.control_record import run_controls
 from gabc.evaluate.controls import nan_model, ngram_lm, uniform_model
 from gabc.evaluate.errors import GateError
 from gabc.evaluate.gates import check_proof, check_scores
 from gabc.evaluate.harness import TASKS, run_tasks
+from gabc.evaluate.heldout import score_heldout
 from gabc.evaluate.lm import ScoringLM, module_lm
 from gabc.evaluate.minimal_pairs import compare, read_pairs
-from gabc.evaluate.result import HeldOutScore, RunResult, TaskScore
+from gabc.evaluate.result import EVALUATOR_VERSION, HeldOutScore, RunResult, TaskScore
 from gabc.evaluate.run import evaluate
 from gabc.evaluate.scoring import Answer, Request, answer, stream_losses
 from gabc.train.errors import CheckpointError
@@ -47,6 +52,8 @@ SUPPLEMENT = (
     "subject_aux_inversion",
     "turn_taking",
 )
+RANDOM_PAIRS = 300
+FOUR_SIGMA = 4 * 0.5 / math.sqrt(RANDOM_PAIRS)
 
 
 class Tiny(nn.Module):
@@ -98,6 +105,23 @@ def pairs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ]
         text = "".join(json.dumps(pair) + "\n" for pair in pairs)
         (folder / f"{name}.jsonl").write_text(text)
+    return root
+
+
+@pytest.fixture(scope="module")
+def random_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DATA_DIR with pairs of random words of one length: nothing can be known about them."""
+    root = tmp_path_factory.mktemp("random")
+    folder = root / TASKS["blimp_supplement"]
+    folder.mkdir()
+    generator = random.Random(0)
+    for name in SUPPLEMENT:
+        lines = []
+        for _ in range(RANDOM_PAIRS // len(SUPPLEMENT)):
+            length = generator.randint(4, 12)
+            good, bad = ("".join(generator.sample(ascii_lowercase, length)) for _ in range(2))
+            lines.append(json.dumps({"sentence_good": good, "sentence_bad": bad}) + "\n")
+        (folder / f"{name}.jsonl").write_text("".join(lines))
     return root
 
 
@@ -223,23 +247,94 @@ def test_strict_comparison(good: float, bad: float, expected: tuple[int, ...]) -
 # ---- negative controls
 
 
+def test_uniform_control_lives_on_ties_and_is_refused(result: RunResult, random_dir: Path) -> None:
+    lm = module_lm(uniform_model(BYTE.vocab_size), BYTE)
+    (task,) = run_tasks(lm, ["blimp_supplement"], random_dir)
+    assert (task.acc, task.acc_strict, task.tie_rate) == (1.0, 0.0, 1.0)
+    with pytest.raises(GateError, match=r"Gate 4: 100.0% of the pairs of blimp_supplement are tie"):
+        _check(result, tasks=[task])
+
+
+def test_nan_control_is_perfect_upstream_and_refused_here(
+    result: RunResult, random_dir: Path
+) -> None:
+    lm = module_lm(nan_model(BYTE.vocab_size), BYTE)
+    (task,) = run_tasks(lm, ["blimp_supplement"], random_dir, limit=4)
+    assert (task.acc, task.acc_strict, task.non_finite) == (1.0, 0.0, 20)
+    with pytest.raises(GateError, match="Gate 4: 20 of 20 pairs"):
+        _check(result, tasks=[task])
+
+
+def test_random_weights_are_at_chance_and_pass_no_gate_for_text(
+    result: RunResult, random_dir: Path, corpus: Corpus
+) -> None:
+    module = build(IDENTITY)
+    (task,) = run_tasks(module_lm(module, BYTE), ["blimp_supplement"], random_dir)
+    assert task.acc_strict == pytest.approx(0.5, abs=FOUR_SIGMA)
+    heldout = score_heldout(module, corpus.heldout, 64, BYTE.vocab_size)
+    with pytest.raises(GateError, match="Gate 2"):
+        _check(result, heldout=heldout, tasks=[task])
+
+
+def test_ngram_control_knows_python_and_nothing_else(
+    corpus: Corpus, pairs_dir: Path, random_dir: Path
+) -> None:
+    lm = ngram_lm(NgramModel(corpus.train, 3, BYTE.size), BYTE)
+    (known,) = run_tasks(lm, ["blimp_supplement"], pairs_dir)
+    (unknown,) = run_tasks(lm, ["blimp_supplement"], random_dir)
+    assert known.acc_strict == 1.0
+    assert unknown.acc_strict == pytest.approx(0.5, abs=FOUR_SIGMA)
+
+
+def test_controls_are_recorded(result: RunResult, corpus: Corpus, random_dir: Path) -> None:
+    record = run_controls(
+        result,
+        build(IDENTITY),
+        BYTE,
+        corpus,
+        tasks=["blimp_supplement"],
+        data_dir=random_dir,
+    )
+    refused = {control.name: bool(control.refusal) for control in record.negative}
+    assert refused == {"uniform": True, "NaN": True, "random init": True, "trigram": False}
+    assert record.positive.loss == result.heldout.loss
+    assert json.loads(record.to_json())["evaluator_version"] == EVALUATOR_VERSION
+
+
+def test_controls_that_know_something_are_no_controls(
+    result: RunResult, run: Path, corpus: Corpus, pairs_dir: Path
+) -> None:
+    with pytest.raises(GateError, match=r"trigram control has 100\.0% on blimp_supplement"):
+        run_controls(
+            result,
+            build(IDENTITY),
+            BYTE,
+            corpus,
+            tasks=["blimp_supplement"],
+            data_dir=pairs_dir,
+        )
+    trained = build(IDENTITY)
+    trained.load_state_dict(load_file(run / "checkpoint-120" / "model.safetensors"))
+    with pytest.raises(GateError, match="`random init` passed every gate"):
+        run_controls(result, trained, BYTE, corpus)
+
+
+def test_a_version_without_controls_stores_no_score(
+    run: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gabc.evaluate.control_record.EVALUATOR_VERSION", "next")
+    with pytest.raises(GateError, match="Gate 6: this is version next"):
+        evaluate(run, build, BYTE, corpus)
+
+
 @needs_data
-def test_uniform_control_lives_on_ties_and_is_refused(result: RunResult) -> None:
+def test_uniform_control_on_real_pairs(result: RunResult) -> None:
     lm = module_lm(uniform_model(BYTE.vocab_size), BYTE)
     (task,) = run_tasks(lm, ["blimp_supplement"], DATA_DIR, limit=20)
     for score in task.subtasks:
         assert score.acc == pytest.approx(score.acc_strict + score.tie_rate)
     assert task.tie_rate > 0.2
     with pytest.raises(GateError, match=r"Gate 4: .* of the pairs of blimp_supplement are ties"):
-        _check(result, tasks=[task])
-
-
-@needs_data
-def test_nan_control_is_perfect_upstream_and_refused_here(result: RunResult) -> None:
-    lm = module_lm(nan_model(BYTE.vocab_size), BYTE)
-    (task,) = run_tasks(lm, ["blimp_supplement"], DATA_DIR, limit=4)
-    assert (task.acc, task.acc_strict, task.non_finite) == (1.0, 0.0, 20)
-    with pytest.raises(GateError, match="Gate 4: 20 of 20 pairs"):
         _check(result, tasks=[task])
 
 
@@ -309,7 +404,7 @@ def test_a_model_that_computes_something_else_is_refused(run: Path, corpus: Corp
         def forward(self, tokens: torch.Tensor) -> torch.Tensor:
             return super().forward(tokens) * 1.05
 
-    with pytest.raises(GateError, match="Gate 1"):
+    with pytest.raises(GateError, match=r"Gate 1: .* was \d\.\d+ when the checkpoint was written"):
         evaluate(run, lambda _: Changed(), BYTE, corpus, device="cpu")
 
 
@@ -337,6 +432,8 @@ def test_a_seen_future_is_refused(result: RunResult) -> None:
 def test_losses_that_are_not_finite_are_refused(value: float, result: RunResult) -> None:
     with pytest.raises(GateError, match="Gate 4"):
         _check(result, heldout=replace(result.heldout, loss=value, non_finite=3))
+    with pytest.raises(GateError, match=r"Gate 4: 3 of \d+ losses on other are not finite"):
+        _check(result, extra=[replace(result.heldout, name="other", loss=value, non_finite=3)])
     with pytest.raises(GateError, match="Gate 1"):
         check_proof(1.0, value)
 
@@ -344,14 +441,19 @@ def test_losses_that_are_not_finite_are_refused(value: float, result: RunResult)
 def test_an_incomplete_key_is_refused(result: RunResult) -> None:
     with pytest.raises(GateError, match="Gate 7: the result's key has no design_hash"):
         check_scores(
-            replace(result.key, design_hash=""), BYTE.vocab_size, result.heldout, (), "a", "a"
+            replace(result.key, design_hash=""), BYTE.vocab_size, result.heldout, (), (), "a", "a"
         )
 
 
 def _check(
-    result: RunResult, heldout: HeldOutScore | None = None, tasks: Sequence[TaskScore] = ()
+    result: RunResult,
+    heldout: HeldOutScore | None = None,
+    extra: Sequence[HeldOutScore] = (),
+    tasks: Sequence[TaskScore] = (),
 ) -> None:
-    check_scores(result.key, BYTE.vocab_size, heldout or result.heldout, tasks, "same", "same")
+    check_scores(
+        result.key, BYTE.vocab_size, heldout or result.heldout, extra, tasks, "same", "same"
+    )
 
 
 # ---- wrong inputs
@@ -360,6 +462,42 @@ def _check(
 def test_another_design_is_refused(run: Path, corpus: Corpus) -> None:
     with pytest.raises(CheckpointError, match="of another design"):
         evaluate(run, build, BYTE, corpus, design_hash="something else")
+
+
+def test_text_that_was_not_held_out_is_refused(run: Path, corpus: Corpus) -> None:
+    trained = replace(
+        corpus.heldout, tokens=corpus.train, sha256=corpus.train_sha256, bytes=corpus.train_bytes
+    )
+    fewer = load_corpus(BYTE, train_limit=150_000, heldout_limit=19_000)
+    for other in (replace(corpus, heldout=trained), fewer):
+        with pytest.raises(DataError, match="is not what was held out then"):
+            evaluate(run, build, BYTE, other)
+
+
+def test_another_text_is_scored_under_its_own_name(
+    run: Path, corpus: Corpus, tmp_path: Path
+) -> None:
+    path = tmp_path / "other.txt"
+    path.write_text("import os\n" * 20)
+    with_other = replace(corpus, extra=(load_text(path, BYTE, 100),))
+    result = evaluate(run, build, BYTE, with_other, device="cpu")
+    (score,) = result.extra_heldout
+    assert (score.name, score.bytes) == ("other.txt", 100)
+    assert result.key.extra == (("other.txt", score.sha256),)
+    assert result.heldout.sha256 == corpus.heldout.sha256
+
+
+def test_the_key_names_the_data_of_the_tasks(
+    result: RunResult, run: Path, corpus: Corpus, random_dir: Path
+) -> None:
+    assert result.key.context == 64
+    other = evaluate(
+        run, build, BYTE, corpus, tasks=["blimp_supplement"], data_dir=random_dir, device="cpu"
+    )
+    assert not result.key.comparable_with(other.key)
+    without = evaluate(run, build, BYTE, corpus, device="cpu")
+    assert result.key.comparable_with(without.key)
+    assert len(boards([result, other, without])) == 2
 
 
 def test_a_model_of_another_shape_is_refused(run: Path, corpus: Corpus) -> None:

@@ -34,7 +34,7 @@ def _findings(code: str, text: str) -> list[Diagnostic]:
     source = Source("design.gab", text)
     if code not in CONFIRMED:
         return list(check(source).diagnostics)
-    from gabc.check.causality.oracle import confirm
+    from gabc.runtime.oracle import confirm
 
     report = check(source, scales=(SMALL,))
     found = [finding for finding in report.diagnostics if finding.phase != "causality"]

@@ -24,7 +24,8 @@ from rewriting import (
 )
 from small_designs import DESIGNS
 
-from gabc.check.identity import canonical, fingerprint, structural_hash
+from gabc.check.identity import canonical, structural_hash
+from gabc.runtime.fingerprint import fingerprint
 from gabc.diagnostics.model import Diagnostics
 from gabc.elaborate.modules import Loader
 from gabc.elaborate.scales import parse_scale

@@ -84,4 +84,4 @@ def test_a_wheel_has_all_its_files(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "TTT is well-formed at 14M" in done.stdout
+    assert "TTT is well-formed and proved causal at 14M" in done.stdout

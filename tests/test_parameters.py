@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from designs import count_parameters
 from seeds.test_references import PUBLISHED, SEEDS
 from torch import nn
 
 from gabc.check.report import Report, check
 from gabc.elaborate.scales import SCALES, parse_scale
 from gabc.graph.instance import Stack
-from gabc.runtime.model import build, count_parameters
+from gabc.runtime.model import build
 from gabc.syntax.source import Source
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"

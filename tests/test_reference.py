@@ -167,15 +167,21 @@ def test_logits() -> None:
     torch.testing.assert_close(model(tokens), expected)
 
 
-def test_losses_are_those_of_the_compiled_model() -> None:
-    stack = stack_of(DESIGNS["losses"])
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [("losses", "balance"), ("loss_names", "a"), ("losses_of_steps", "balance")],
+)
+def test_losses_are_those_of_the_compiled_model(name: str, loss: str) -> None:
+    """Those of calls whose results nobody uses too, and of all steps of a scan."""
+    stack = stack_of(DESIGNS[name])
     model = build(stack, vocab_size=VOCAB).double()
     reference = ReferenceModel(stack, randomise(model))
     tokens = torch.arange(VOCAB)[None]
     reference(tokens)
     logits, losses = model(tokens, return_losses=True)
-    assert set(losses) == set(reference.losses) == {"balance"}
-    torch.testing.assert_close(losses["balance"], reference.losses["balance"])
+    assert set(losses) == set(reference.losses) == {loss}
+    assert reference.losses[loss] > 0.0
+    torch.testing.assert_close(losses[loss], reference.losses[loss])
     assert torch.equal(logits, model(tokens))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -45,6 +46,9 @@ def result() -> RunResult:
         prefix_token=256,
         train_sha256="training hash",
         heldout_sha256="held-out hash",
+        context=64,
+        extra=(("wikitext-2/valid.txt", "c"),),
+        tasks=(("blimp_supplement", "hash of the pairs"),),
     )
     subtasks = (
         SubtaskScore("one", 10, 0.5, 0.6, 0.1, 0, "a"),
@@ -106,6 +110,47 @@ def test_seeds_share_a_row_and_conditions_share_a_board(result: RunResult) -> No
         row.bits_per_byte.mean for row in first.rows
     )
     assert not second.baselines  # their figures are of other text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"context": 128},
+        {"extra": (("wikitext-2/valid.txt", "other"),)},
+        {"tasks": (("blimp_supplement", "other"),)},
+        {"train_sha256": "other"},
+        {"tokenizer_hash": "other"},
+        {"evaluator_version": "other"},
+    ],
+)
+def test_another_condition_is_another_board(result: RunResult, change: dict[str, Any]) -> None:
+    other = replace(result, key=replace(result.key, **change))
+    assert not result.key.comparable_with(other.key)
+    assert not other.key.comparable_with(result.key)
+    assert len(boards([result, other])) == 2
+
+
+def test_runs_with_other_further_texts_share_what_both_have(
+    result: RunResult, tmp_path: Path
+) -> None:
+    score = replace(result.extra_heldout[0], name="mine.txt", sha256="m")
+    more = replace(
+        result,
+        key=replace(result.key, seed=1, extra=(*result.key.extra, ("mine.txt", "m"))),
+        extra_heldout=(*result.extra_heldout, score),
+    )
+    none = replace(result, key=replace(result.key, seed=2, extra=()), extra_heldout=())
+    for runs, extra in (([more, result], ("wikitext-2/valid.txt",)), ([more, none, result], ())):
+        (board,) = boards(runs)
+        assert board.extra == extra
+        assert [len(row.extra) for row in board.rows] == [len(extra)]
+        write_report(runs, tmp_path)
+
+
+def test_two_that_stand_beside_a_third_need_not_go_together(result: RunResult) -> None:
+    bare = replace(result, key=replace(result.key, tasks=(), seed=1), tasks=())
+    other = replace(result, key=replace(result.key, tasks=(("blimp_supplement", "other"),), seed=2))
+    assert [len(board.rows[0].runs) for board in boards([bare, result, other])] == [2, 1]
 
 
 def test_report_is_self_contained_and_escaped(result: RunResult, tmp_path: Path) -> None:

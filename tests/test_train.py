@@ -11,10 +11,12 @@ import pytest
 import torch
 from torch import nn
 
+from gabc.api import elaborate
 from gabc.data.corpus import Corpus, load_corpus
 from gabc.data.errors import DataError
 from gabc.data.packing import PackedSequences
 from gabc.data.tokenizer import load_tokenizer
+from gabc.runtime.model import build
 from gabc.train.checkpoint import open_checkpoint
 from gabc.train.errors import CheckpointError, TrainingError
 from gabc.train.history import read_history
@@ -23,9 +25,25 @@ from gabc.train.loss import eval_loss, token_losses
 from gabc.train.run import train
 from gabc.train.runs import runs_root
 from gabc.train.settings import TrainingSettings
-from gabc.train.trainer import learning_rate_factor
+from gabc.train.trainer import decayed_parameters, learning_rate_factor
 from gabc.train.weights import load_weights, tensors_sha256
+from gabc.train.wrapper import TrainableModel
 
+EXAMPLES = Path(__file__).parent.parent / "examples"
+BALANCED = """
+gab Balanced
+
+unit Balanced() {
+    gate = Linear(D, 4)
+    value = Linear(D, 4)
+    forward(X) {
+        p = softmax(gate(X), axis=-1)
+        share = mean(mean(p, axis=0), axis=0)
+        loss balance = sum(square(share), axis=0)
+        return X + repeat(sum(p * value(X), axis=-1), "b l -> b l d", d=D)
+    }
+}
+"""
 SETTINGS = TrainingSettings(
     steps=12, learning_rate=3e-3, batch_tokens=512, context=32, micro_batch=4, save_every=5
 )
@@ -138,6 +156,109 @@ def test_losses_are_those_of_a_plain_loop(corpus: Corpus, tmp_path: Path) -> Non
     assert losses == pytest.approx(recorded, abs=2e-6)
 
 
+class Balanced(Tiny):
+    """Has two auxiliary losses, in the form that a compiled design has them."""
+
+    def forward(  # type: ignore[override]
+        self, tokens: torch.Tensor, return_losses: bool = False
+    ) -> torch.Tensor | tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        logits = super().forward(tokens)
+        if not return_losses:
+            return logits
+        size = self.mix.weight.square().sum()
+        return logits, {"size": 0.5 * size, "spread": logits.square().mean()}
+
+
+def test_auxiliary_losses_are_minimised(corpus: Corpus) -> None:
+    torch.manual_seed(0)
+    model = Balanced(dropout=0.0)
+    tokens = torch.from_numpy(PackedSequences(corpus.train, 32, 0)[0])[None]
+    logits, losses = model(tokens[:, :-1], return_losses=True)
+    expected = token_losses(logits, tokens[:, 1:]).mean() + losses["size"] + losses["spread"]
+    wanted = torch.autograd.grad(expected, list(model.parameters()))
+    loss = TrainableModel(model)(tokens)["loss"]
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    found = torch.autograd.grad(loss, list(model.parameters()))
+    for gradient, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(gradient, other)
+
+
+def test_auxiliary_losses_are_recorded_apart(corpus: Corpus, tmp_path: Path) -> None:
+    """In the first step the figures are those of the initial model, over all micro-batches."""
+    torch.manual_seed(0)
+    model = Balanced(dropout=0.0)
+    sequences = PackedSequences(corpus.train, SETTINGS.context, SETTINGS.seed)
+    rows = [torch.from_numpy(sequences[i]) for i in range(SETTINGS.sequences_per_step)]
+    batch = torch.stack(rows)
+    with torch.no_grad():
+        logits, losses = model(batch[:, :-1], return_losses=True)
+        loss = token_losses(logits, batch[:, 1:]).mean().item()
+    settings = replace(SETTINGS, steps=2)
+    run = train(model, IDENTITY, corpus, settings, tmp_path / "run")
+    first, second = read_history(run.history)
+    assert first.loss == pytest.approx(loss, abs=1e-5)
+    assert first.auxiliary == pytest.approx({k: v.item() for k, v in losses.items()}, rel=1e-5)
+    assert second.auxiliary["size"] < first.auxiliary["size"]
+    assert run.record.proof.loss == eval_loss(model, open_checkpoint(run.checkpoint).proof_tokens())
+
+
+def test_the_auxiliary_loss_of_a_compiled_design(corpus: Corpus, tmp_path: Path) -> None:
+    stack = elaborate(BALANCED, scale="32x1").stack
+    assert stack is not None
+    model = build(stack, vocab_size=264, seed=0)
+    run = train(model, IDENTITY, corpus, replace(SETTINGS, steps=1), tmp_path / "run")
+    (step,) = read_history(run.history)
+    # the sum of squared shares of four experts
+    assert 0.25 <= step.auxiliary["balance"] <= 1.0
+
+
+def test_an_auxiliary_loss_that_is_not_a_number_is_named(corpus: Corpus, tmp_path: Path) -> None:
+    class Endless(Tiny):
+        def forward(  # type: ignore[override]
+            self, tokens: torch.Tensor, return_losses: bool = False
+        ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+            return super().forward(tokens), {"balance": torch.tensor(float("inf"))}
+
+    with pytest.raises(TrainingError, match="auxiliary loss `balance` is inf at step 1"):
+        train(Endless(), IDENTITY, corpus, SETTINGS, tmp_path / "run")
+
+
+def test_only_linear_and_embedding_weights_decay() -> None:
+    class Gained(Tiny):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head_gain = nn.Parameter(torch.ones(4, 4))
+            self.filter = nn.Conv1d(4, 4, 2)
+
+    decayed = {"embed.weight", "mix.weight", "head.weight"}  # the head's is the embedding's
+    assert decayed_parameters(Gained()) == decayed
+    # RWKV-6 declares matrices of its own: mixing coefficients, a bonus, gains per head
+    stack = elaborate((EXAMPLES / "rwkv6.gab").read_text("utf-8"), scale="32x1").stack
+    assert stack is not None
+    model = build(stack, vocab_size=264, seed=0)
+    kept = {n for n, p in model.named_parameters() if p.ndim >= 2} - decayed_parameters(model)
+    assert {name.rpartition(".")[2] for name in kept} == {"up", "base", "bonus", "weight", "bias"}
+
+
+def test_weight_decay_leaves_a_design_s_own_matrices(corpus: Corpus, tmp_path: Path) -> None:
+    """Neither has a gradient here, so decay alone moves them."""
+
+    class Idle(Tiny):
+        def __init__(self) -> None:
+            super().__init__(dropout=0.0)
+            self.gain = nn.Parameter(torch.ones(4, 4))
+            self.idle = nn.Linear(4, 4)
+            nn.init.ones_(self.idle.weight)
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            return super().forward(tokens) + 0.0 * (self.gain.sum() + self.idle.weight.sum())
+
+    model = Idle()
+    train(model, IDENTITY, corpus, replace(SETTINGS, steps=3), tmp_path / "run")
+    assert torch.equal(model.gain, torch.ones(4, 4))
+    assert (model.idle.weight < 1.0).all()
+
+
 def test_training_learns(whole_run: Path) -> None:
     steps = read_history(whole_run / "history.jsonl")
     assert steps[-1].loss < steps[0].loss - 0.2
@@ -175,7 +296,7 @@ def test_only_the_newest_checkpoints_stay(whole_run: Path) -> None:
         "checkpoint-10",
         "checkpoint-12",
     ]
-    assert not list((whole_run / ".staging").iterdir())
+    assert not (whole_run / ".staging").exists()
 
 
 def test_nothing_is_published_when_saving_fails(
@@ -188,6 +309,7 @@ def test_nothing_is_published_when_saving_fails(
     with pytest.raises(OSError, match="disk full"):
         train(tiny(), IDENTITY, corpus, SETTINGS, tmp_path / "run")
     assert not list((tmp_path / "run").glob("checkpoint-*"))
+    assert not (tmp_path / "run" / ".staging").exists()
 
 
 def test_a_finished_run_is_returned_with_its_weights(corpus: Corpus, whole_run: Path) -> None:

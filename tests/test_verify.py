@@ -11,7 +11,7 @@ from small_designs import DESIGNS
 
 from gabc.graph.instance import Instance
 from gabc.graph.nodes import ChildRef, Graph, Node, Value
-from gabc.graph.types import TensorType
+from gabc.graph.types import ONE, TensorType
 from gabc.graph.verify import BrokenGraph, verify
 
 
@@ -73,6 +73,19 @@ def wrong_state(graph: Graph) -> Graph:
     return exchanged(graph, scan, replace(scan, region=replace(scan.region, carried=carried)))
 
 
+def wrong_kind(graph: Graph) -> Graph:
+    node = operation(graph, "rearrange")
+    value = Value(node.output.type.with_kind("int"), node.span)
+    return replace(graph, nodes=(*graph.nodes, replace(node, outputs=(value,))))
+
+
+def wrong_size(graph: Graph) -> Graph:
+    node = operation(graph, "rearrange")
+    *dims, last = node.output.type.dims
+    value = Value(node.output.type.with_dims((*dims, last + ONE)), node.span)
+    return replace(graph, nodes=(*graph.nodes, replace(node, outputs=(value,))))
+
+
 def unknown_parameter(graph: Graph) -> Graph:
     param = operation(graph, "param")
     return exchanged(graph, param, replace(param, args={"name": "nothing"}))
@@ -87,6 +100,8 @@ CASES: list[tuple[str, Callable[[Graph], Graph], str]] = [
     ("scan", escaped_from_scan, "out of scope"),
     ("scan", wrong_step, "hands 4 values to 2 names"),
     ("scan", wrong_state, "carries"),
+    ("scan", wrong_kind, "`rearrange` at .* gives .*, not int"),
+    ("scan", wrong_size, r"gives \[B, L, H, K\], not \[B, L, H, K \+ 1\]"),
     ("scan", unknown_parameter, "no parameter 'nothing'"),
 ]
 

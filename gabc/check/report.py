@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from gabc.check.causality.prove import prove
 from gabc.check.causality.verdict import Proofs
 from gabc.check.conditions import depends_on_place
+from gabc.check.contracts import decide
+from gabc.check.dead import find_dead
+from gabc.check.testing import elaborate_tests
 from gabc.check.unused import report_unused
-from gabc.diagnostics.model import Diagnostic, Diagnostics, Severity
+from gabc.diagnostics.model import Diagnostic, Diagnostics, Severity, TooManyErrors
 from gabc.elaborate.faults import SilentError
 from gabc.elaborate.limits import LimitReached
 from gabc.elaborate.modules import Loader, Module, UnitDefinition
@@ -23,7 +26,8 @@ from gabc.elaborate.stack import elaborate_stack
 from gabc.elaborate.units import elaborate_alone
 from gabc.graph.instance import Scale, Stack
 from gabc.ops.base import Refused
-from gabc.syntax.source import Source
+from gabc.syntax import tree
+from gabc.syntax.source import Source, Span
 
 MAX_FRAMES = 20_000
 
@@ -52,18 +56,24 @@ def check(source: Source, *, scales: Sequence[Scale] = (), folder: Path | None =
     `folder` is where sibling files are looked for. Units that the design does not reach are checked
     alone. Never raises for a fault of the design.
     """
-    found = Diagnostics()
-    with recursion_limit(MAX_FRAMES):
-        stacks = _check(source, scales, folder, found)
+    found = Diagnostics(bounded=True)
+    stacks: dict[str, Stack] = {}
+    proofs: dict[str, Proofs] = {}
+    # Where there are too many errors, the last finding says so.
+    with recursion_limit(MAX_FRAMES), suppress(TooManyErrors):
+        stacks, design = _check(source, scales, folder, found)
         proofs = {name: prove(stack) for name, stack in stacks.items()}
-    for proof in proofs.values():
-        found.extend(proof.diagnostics)
+        for name, stack in stacks.items():
+            found.extend(proofs[name].diagnostics)
+            if design is not None:
+                found.extend(decide(stack, proofs[name], design.contracts))
+            found.extend(find_dead(stack, tuple(found.found)))
     return Report(source, tuple(found.found), stacks, proofs)
 
 
 def _check(
     source: Source, scales: Sequence[Scale], folder: Path | None, found: Diagnostics
-) -> dict[str, Stack]:
+) -> tuple[dict[str, Stack], tree.Design | None]:
     loader = Loader(found)
     module = loader.load(source, folder)
     stacks: dict[str, Stack] = {}
@@ -77,11 +87,28 @@ def _check(
                 if stack is not None:
                     stacks[scale.name] = stack
         _alone(module, found, reached)
+        elaborate_tests(module, found)
     except LimitReached as end:
         found.add(end.diagnostic)
     if not syntax_errors:
         report_unused(module, found)
-    return stacks
+        _report_empty(module.file, found)
+    return stacks, module.file.design
+
+
+def _report_empty(file: tree.File, found: Diagnostics) -> None:
+    """Nothing is wrong with an empty file, and nothing is checked."""
+    if file.design or file.units or file.functions or file.tests or file.imports:
+        return
+    what = "holds comments only" if file.comments else "is empty"
+    found.add(
+        Diagnostic(
+            "GAB0119",
+            f"the file {what}: there is nothing to check",
+            Span(file.source, 0, 0),
+            help="a design is `gab Name` and `unit Name() { forward(X) { return X } }`",
+        )
+    )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ import typer
 
 from gabc.check.report import Report
 from gabc.check.report import check as check_source
-from gabc.cli.faults import DIAGNOSTICS, InputFault
+from gabc.cli.faults import CLEAN, DIAGNOSTICS, USAGE, InputFault
 from gabc.cli.files import STANDARD_INPUT, load
 from gabc.cli.fix import fix_file
 from gabc.cli.report_formats import Format, print_reports
@@ -51,7 +52,7 @@ def check(
         bool, typer.Option("--watch", help="Check again whenever a file or an import changes.")
     ] = False,
 ) -> None:
-    """Check designs: syntax, names, shapes at every scale, the flow of Z."""
+    """Check designs: syntax, names, shapes at every scale, the flow of Z; prove them causal."""
     scales = scales_named(scale)
     if (unsafe or diff) and not fix:
         raise InputFault("--unsafe and --diff say how --fix is to go; add --fix")
@@ -61,17 +62,30 @@ def check(
         watch_files(files, lambda: _check(files, scales, format, as_document))
     elif fix:
         _fix(files, scales, format, as_document, unsafe, diff)
-    elif not _check(files, scales, format, as_document):
-        raise typer.Exit(DIAGNOSTICS)
+    elif (status := _check(files, scales, format, as_document)) != CLEAN:
+        raise typer.Exit(status)
 
 
 def _check(
     files: Sequence[Path], scales: Sequence[Scale], format: Format, as_document: bool
-) -> bool:
-    """Check the files, print what was found, and say whether there are no errors."""
-    reports = [_report(path, scales) for path in files]
-    print_reports(reports, format, as_document)
-    return all(report.ok for report in reports)
+) -> int:
+    """Check the files, print what was found, and give the exit status.
+
+    A file that cannot be read takes nothing from the others: it is reported with them.
+    """
+    reports: list[Report] = []
+    unread: dict[str, str] = {}
+    for path in files:
+        try:
+            reports.append(_report(path, scales))
+        except InputFault as fault:
+            unread[str(path)] = str(fault)
+    print_reports(reports, format, as_document, unread)
+    for message in unread.values():
+        print(f"gabc: {message}", file=sys.stderr)
+    if unread:
+        return USAGE
+    return CLEAN if all(report.ok for report in reports) else DIAGNOSTICS
 
 
 def _fix(

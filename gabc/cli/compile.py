@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +13,9 @@ from gabc.cli.files import load
 from gabc.cli.output import print_json, refuse_errors
 from gabc.cli.scales import scale_or_fit
 from gabc.elaborate.scales import DEFAULT_SCALE, VOCAB_SIZE
+
+if TYPE_CHECKING:
+    from gabc.api import Compiled
 
 
 def compile_design(
@@ -41,17 +45,30 @@ def compile_design(
     as_document: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Compile a design to one readable PyTorch module; with errors, nothing is written."""
-    wanted, is_fitted = scale_or_fit(scale, fit)
-    source, folder = load(file)
+    compiled = _compiled(file, scale, fit, standalone, vocab_size)
+    refuse_errors(compiled.diagnostics, as_document)
 
+    from gabc.cli.bundle import Bundle
+
+    written = Bundle.of(compiled).write(out, force)
+    if as_document:
+        print_json(_document(compiled, vocab_size, written))
+    else:
+        _show(compiled, vocab_size, written)
+
+
+def _compiled(
+    file: Path, scale: str | None, fit: str | None, standalone: bool, vocab_size: int
+) -> Compiled:
+    """The design of `file` as a module. Raises `InputFault` where there is none of that size."""
     from gabc.api import NoDesignError
     from gabc.api import compile as compile_source
-    from gabc.cli.bundle import Bundle
-    from gabc.runtime.inspect import count_parameters
     from gabc.runtime.scale_fit import FitError
 
+    wanted, is_fitted = scale_or_fit(scale, fit)
+    source, folder = load(file)
     try:
-        compiled = compile_source(
+        return compile_source(
             source,
             scale=wanted,
             fit=is_fitted,
@@ -61,32 +78,38 @@ def compile_design(
         )
     except (NoDesignError, FitError) as error:
         raise InputFault(str(error)) from None
-    refuse_errors(compiled.diagnostics, as_document)
-    bundle = Bundle.of(compiled)
-    written = bundle.write(out, force)
 
-    assert compiled.stack is not None
-    size = compiled.stack.scale
-    total = count_parameters(compiled.stack, vocab_size).total
-    if as_document:
-        print_json(
-            {
-                "ok": True,
-                "design": compiled.stack.name,
-                "scale": size.name,
-                "width": size.D,
-                "blocks": size.n_layers,
-                "vocab_size": vocab_size,
-                "parameters": total,
-                "fit": None if compiled.fit is None else str(compiled.fit),
-                "written": [str(path) for path in written],
-            }
-        )
-        return
+
+def _document(compiled: Compiled, vocab_size: int, written: Sequence[Path]) -> dict[str, object]:
+    """What was compiled, as `--json` prints it."""
+    from gabc.runtime.inspect import count_parameters
+
+    stack = compiled.stack
+    assert stack is not None
+    return {
+        "ok": True,
+        "design": stack.name,
+        "scale": stack.scale.name,
+        "width": stack.scale.D,
+        "blocks": stack.scale.n_layers,
+        "vocab_size": vocab_size,
+        "parameters": count_parameters(stack, vocab_size).total,
+        "fit": None if compiled.fit is None else str(compiled.fit),
+        "written": [str(path) for path in written],
+    }
+
+
+def _show(compiled: Compiled, vocab_size: int, written: Sequence[Path]) -> None:
+    from gabc.runtime.inspect import count_parameters
+
+    stack = compiled.stack
+    assert stack is not None
+    size = stack.scale
+    total = count_parameters(stack, vocab_size).total
     if compiled.fit is not None:
         print(compiled.fit)
     print(
-        f"{compiled.stack.name} at {size.name}: width {size.D}, {size.n_layers} blocks, "
+        f"{stack.name} at {size.name}: width {size.D}, {size.n_layers} blocks, "
         f"{total:,} parameters with {vocab_size:,} tokens"
     )
     for path in written:

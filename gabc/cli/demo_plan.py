@@ -53,7 +53,7 @@ class Plan:
         tasks: Sequence[str] = ()
         if self.blimp_limit is not None:
             tasks = ("--tasks", TASK, "--limit", str(self.blimp_limit))
-        return ["eval", str(run), "--heldout-limit", str(self.heldout_limit), *tasks, "--json"]
+        return ["eval", str(run), *tasks, "--json"]
 
 
 def plan_of(scale: str, steps: int | None, seed: int, is_quick: bool, has_data: bool) -> Plan:

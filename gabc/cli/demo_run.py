@@ -24,7 +24,7 @@ from gabc.cli.demo_watch import watch
 from gabc.cli.faults import InputFault
 from gabc.cli.files import load
 from gabc.cli.identity import design_hash
-from gabc.cli.show import draw
+from gabc.cli.show_tree import draw
 from gabc.data.byte_tokenizer import ByteTokenizer
 from gabc.data.corpus import Corpus, load_corpus
 from gabc.data.ngram import Baseline, baselines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import sys
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def load(path: Path) -> tuple[Source, Path]:
     """A design's text and the folder of its siblings; `-` is standard input.
 
     Raises:
-        InputFault: there is no such file, or it cannot be read.
+        InputFault: there is no such file, it is no regular one, or it cannot be read.
         SourceError: it is not UTF-8, or too large.
     """
     if str(path) == STANDARD_INPUT:
@@ -26,6 +27,9 @@ def load(path: Path) -> tuple[Source, Path]:
     if path.is_dir():
         raise InputFault(f"{path} is a folder; name a .gab file{_for_example(path)}")
     try:
+        # A pipe or a device may never end.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputFault(f"{path} is not a regular file; `-` reads standard input")
         return read_source(path), path.parent
     except FileNotFoundError:
         raise InputFault(f"there is no file {path}{_did_you_mean(path)}") from None

@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Protocol, runtime_checkable
 
 import typer
 
@@ -21,6 +21,7 @@ from gabc.cli.faults import CLEAN, DIAGNOSTICS, INTERNAL, USAGE, FoundErrors, In
 from gabc.cli.fmt import fmt
 from gabc.cli.output import as_json, print_diagnostics, print_json
 from gabc.cli.show import show
+from gabc.cli.test import run_tests
 from gabc.cli.train import train
 from gabc.data.errors import DataError
 from gabc.evaluate.errors import GateError
@@ -42,10 +43,18 @@ app.command("fmt")(fmt)
 app.command("explain")(explain)
 app.command("compile")(compile_design)
 app.command("show")(show)
+app.command("test")(run_tests)
 app.command("diff")(diff)
 app.command("train")(train)
 app.command("eval")(evaluate)
 app.command("demo")(demo)
+
+
+@runtime_checkable
+class _Misuse(Protocol):
+    """An option or argument that typer refuses, and has explained on standard error."""
+
+    def format_message(self) -> str: ...
 
 
 def _version(wanted: bool) -> None:
@@ -77,6 +86,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         app(list(arguments), prog_name="gabc")
     except SystemExit as stop:  # how typer ends, with its own status for a misused option
+        if "--json" in arguments and isinstance(stop.__context__, _Misuse):
+            print_json({"ok": False, "error": stop.__context__.format_message()})
         return stop.code if isinstance(stop.code, int) else CLEAN
     except FoundErrors:
         return DIAGNOSTICS

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from gabc import __version__
+from gabc.check.causality.verdict import Proofs
 from gabc.check.report import Report
 from gabc.cli.output import as_json, print_diagnostics, print_json
 from gabc.diagnostics.github import render_github
@@ -22,13 +23,19 @@ class Format(StrEnum):
     GITHUB = "github"
 
 
-def print_reports(reports: Sequence[Report], format: Format, as_document: bool = False) -> None:
+def print_reports(
+    reports: Sequence[Report],
+    format: Format,
+    as_document: bool = False,
+    unread: Mapping[str, str] | None = None,
+) -> None:
     """Print the findings of all files: text for people, lines or one document for programs.
 
-    `as_document` is `--json`, which says more than any format: what was checked, and how it went.
+    `as_document` is `--json`, which says more than any format: what was checked, and how it went,
+    and which files are `unread`, with the reason.
     """
     if as_document:
-        print_json(_document(reports))
+        print_json(_document(reports, unread or {}))
         return
     match format:
         case Format.TEXT:
@@ -61,15 +68,36 @@ def _roots(reports: Sequence[Report]) -> list[Diagnostic]:
 def _verdict(report: Report) -> str:
     if not report.stacks:
         return "well-formed; it defines units and no design"
-    names = {stack.name for stack in report.stacks.values()}
-    return f"{names.pop()} is well-formed at {', '.join(report.stacks)}"
+    name = next(stack.name for stack in report.stacks.values())
+    scales = ", ".join(report.stacks)
+    missing = [subject for subject, verdict in _verdicts(report) if verdict != "proved"]
+    if not missing:
+        return f"{name} is well-formed and proved causal at {scales}"
+    return f"{name} is well-formed at {scales}; not proved: {', '.join(dict.fromkeys(missing))}"
 
 
-def _document(reports: Sequence[Report]) -> dict[str, object]:
+def _verdicts(report: Report) -> list[tuple[str, str]]:
+    """Every verdict of every scale, with what it is about."""
+    return [
+        (subject, verdict)
+        for proofs in report.proofs.values()
+        for subject, verdict in _verdicts_of(proofs).items()
+    ]
+
+
+def _verdicts_of(proofs: Proofs) -> dict[str, str]:
+    return {
+        "causality": proofs.causality.verdict.value,
+        "batch": proofs.batch.verdict.value,
+        "length": proofs.length.verdict.value,
+    }
+
+
+def _document(reports: Sequence[Report], unread: Mapping[str, str]) -> dict[str, object]:
     found = [diagnostic for report in reports for diagnostic in report.diagnostics]
     errors = sum(diagnostic.severity is Severity.ERROR for diagnostic in found)
     return {
-        "ok": errors == 0,
+        "ok": errors == 0 and not unread,
         "errors": errors,
         "warnings": len(found) - errors,
         "files": [
@@ -78,8 +106,10 @@ def _document(reports: Sequence[Report]) -> dict[str, object]:
                 "ok": report.ok,
                 "design": next((stack.name for stack in report.stacks.values()), None),
                 "scales": list(report.stacks),
+                "proofs": {scale: _verdicts_of(p) for scale, p in report.proofs.items()},
                 "diagnostics": as_json(report.diagnostics),
             }
             for report in reports
-        ],
+        ]
+        + [{"path": path, "ok": False, "error": reason} for path, reason in unread.items()],
     }

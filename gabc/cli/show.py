@@ -1,27 +1,34 @@
-"""`gabc show`: the unit tree of a design at a scale, with shapes and parameters."""
+"""`gabc show`: a design's units, what is proved of it, what it costs, and pictures of it."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from itertools import groupby
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gabc.cli.faults import InputFault
+from gabc.cli.faults import DIAGNOSTICS, InputFault
 from gabc.cli.files import load
-from gabc.cli.output import print_json, refuse_errors
+from gabc.cli.output import as_json, print_diagnostics, print_json, refuse_errors
 from gabc.cli.scales import scale_or_fit
+from gabc.diagnostics.suggest import nearest
 from gabc.elaborate.scales import DEFAULT_SCALE, VOCAB_SIZE
 
 if TYPE_CHECKING:
-    from rich.tree import Tree
+    from rich.console import Console
 
-    from gabc.runtime.inspect import DesignSummary, UnitSummary
+    from gabc.check.cost import Device
+    from gabc.check.report import Report
+    from gabc.graph.instance import Scale, Stack
+    from gabc.runtime.inspect import DesignSummary
+    from gabc.runtime.inspect_facts import Facts
     from gabc.runtime.scale_fit import Fit
+    from gabc.syntax.source import Source
 
+LENGTH = 2048
+BATCH = 8
 
 _WIDE = 240  # where output is not a terminal, nothing is cut
 
@@ -40,113 +47,222 @@ def show(
     vocab_size: Annotated[
         int, typer.Option(min=1, max=1 << 24, help="Tokens of the embedding.")
     ] = VOCAB_SIZE,
+    tree: Annotated[bool, typer.Option("--tree", help="The units, and nothing else.")] = False,
+    cost: Annotated[
+        bool, typer.Option("--cost", help="What each unit costs, as compiled, and its growth.")
+    ] = False,
+    causality: Annotated[
+        bool, typer.Option("--causality", help="Why it is proved causal, value by value.")
+    ] = False,
+    length: Annotated[
+        int, typer.Option(min=1, max=1 << 24, help="Tokens of a sequence, for costs.")
+    ] = LENGTH,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="With the time of a step on H200, H100 or CPU."),
+    ] = None,
+    batch: Annotated[
+        int, typer.Option(min=1, max=1 << 20, help="Sequences of a step, for --device.")
+    ] = BATCH,
+    graph: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.svg", help="Draw the data flow, a frame for each unit."),
+    ] = None,
+    graph_depth: Annotated[
+        int, typer.Option(min=0, max=64, help="Levels of units that --graph draws open.")
+    ] = 1,
+    graph_tree: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="Draw the tree of units.")
+    ] = None,
     as_document: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Show the unit tree of a design: shapes, parameters per unit and in all."""
+    """Show a design: its units, what is proved of it and what it costs."""
     wanted, is_fitted = scale_or_fit(scale, fit)
+    ceiling = None if device is None else _device(device)
     source, folder = load(file)
+    shown = _shown(source, folder, wanted, is_fitted, vocab_size, as_document)
+    pictures = _draw(shown, graph, graph_depth, graph_tree)
+    if as_document:
+        _print_document(shown, length, batch, ceiling, causality, pictures)
+    else:
+        parts = _Parts(tree, cost or ceiling is not None, causality, bool(pictures))
+        _print(shown, parts, length, batch, ceiling)
+        for path in pictures:
+            print(f"wrote {path}")
+    if not shown.report.ok:
+        raise typer.Exit(DIAGNOSTICS)
 
-    from gabc.api import NoDesignError, elaborate
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What was asked for; the tree and a summary where it was nothing."""
+
+    tree: bool
+    cost: bool
+    causality: bool
+    pictures: bool
+
+    @property
+    def is_default(self) -> bool:
+        return not (self.tree or self.cost or self.causality or self.pictures)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A design at the scale chosen, with everything that is known of it."""
+
+    report: Report
+    stack: Stack
+    summary: DesignSummary
+    facts: Facts
+    fit: Fit | None
+
+
+def _shown(
+    source: Source,
+    folder: Path,
+    scale: Scale,
+    is_fitted: bool,
+    vocab_size: int,
+    as_document: bool,
+) -> _Shown:
+    """A design that is refuted has a tree and costs like any other, and is shown with its errors.
+
+    Raises `FoundErrors` where it has errors that leave nothing to show.
+    """
+    from gabc.api import NoDesignError, check, elaborate
+    from gabc.check.report import MAX_FRAMES, recursion_limit
     from gabc.runtime.inspect import inspect
+    from gabc.runtime.inspect_facts import gather
     from gabc.runtime.scale_fit import FitError
 
+    fit = None
     try:
-        design = elaborate(source, scale=wanted, fit=is_fitted, folder=folder)
+        if is_fitted:
+            design = elaborate(source, scale=scale, fit=True, folder=folder)
+            refuse_errors(design.diagnostics, as_document)
+            assert design.fit is not None
+            fit, scale = design.fit, design.fit.scale
+        report = check(source, scales=[scale], folder=folder)
+        stack = report.stacks.get(scale.name)
+        if stack is None:
+            refuse_errors(report.diagnostics, as_document)
+            elaborate(source, scale=scale, folder=folder)  # says what is missing
     except (NoDesignError, FitError) as error:
         raise InputFault(str(error)) from None
-    refuse_errors(design.diagnostics, as_document)
-    assert design.stack is not None
-    summary = inspect(design.stack, vocab_size)
-    if as_document:
-        print_json(document(summary, design.fit))
-        return
+    assert stack is not None
+    if not as_document:
+        print_diagnostics(report.diagnostics, sys.stderr)
+    with recursion_limit(MAX_FRAMES):
+        facts = gather(stack, report.proofs[scale.name], vocab_size)
+        return _Shown(report, stack, inspect(stack, vocab_size), facts, fit)
 
+
+def _device(name: str) -> Device:
+    from gabc.check.cost import DEVICES
+
+    if name not in DEVICES:
+        near = nearest(name, DEVICES)
+        hint = f"did you mean `{near}`? " if near else ""
+        raise InputFault(f"{hint}--device knows {', '.join(DEVICES)}, not `{name}`")
+    return DEVICES[name]
+
+
+def _draw(shown: _Shown, flow: Path | None, depth: int, tree: Path | None) -> list[Path]:
+    """Write the pictures asked for. Raises `InputFault` where that cannot be."""
+    if flow is None and tree is None:
+        return []
+    from gabc.cli.show_graph import draw_flow, draw_tree
+
+    written = []
+    if flow is not None:
+        draw_flow(shown.stack, depth, flow)
+        written.append(flow)
+    if tree is not None:
+        draw_tree(shown.summary, tree)
+        written.append(tree)
+    return written
+
+
+def _print(shown: _Shown, parts: _Parts, length: int, batch: int, ceiling: Device | None) -> None:
     from rich.console import Console
 
+    from gabc.cli.show_summary import summary_lines
+    from gabc.cli.show_tree import draw, totals
+
     console = Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
-    if design.fit is not None:
-        console.print(str(design.fit))
-    console.print(draw(summary))
-    console.print(totals(summary))
+    if shown.fit is not None:
+        console.print(str(shown.fit))
+    if parts.tree or parts.is_default:
+        console.print(draw(shown.summary))
+        console.print(totals(shown.summary))
+    if parts.is_default:
+        for line in summary_lines(shown.facts, length):
+            console.print(line, markup=False)
+    if parts.causality:
+        _print_causality(console, shown.facts)
+    if parts.cost:
+        _print_cost(console, shown.facts, length, batch, ceiling)
 
 
-def document(summary: DesignSummary, fit: Fit | None) -> dict[str, object]:
-    """The summary as `--json` prints it."""
-    parameters = summary.parameters
-    return {
-        "design": summary.design,
-        "scale": summary.scale,
-        "width": summary.width,
-        "blocks": summary.blocks,
-        "vocab_size": summary.vocab_size,
-        "fit": None if fit is None else str(fit),
-        "parameters": {
-            "total": parameters.total,
-            "embedding": parameters.embedding,
-            "per_block": list(parameters.per_block),
-            "shared": parameters.shared,
-            "final_norm": parameters.final_norm,
-            "head": parameters.head,
-        },
-        "tree": _node(summary.tree),
+def _print_causality(console: Console, facts: Facts) -> None:
+    from gabc.cli.show_causality import derivation_tree, verdict_lines
+
+    for line in verdict_lines(facts.proofs):
+        console.print(line, markup=False)
+    console.print(derivation_tree(facts.proofs))
+
+
+def _print_cost(
+    console: Console, facts: Facts, length: int, batch: int, ceiling: Device | None
+) -> None:
+    from gabc.check.cost import step_time
+    from gabc.cli.show_cost import (
+        NO_DECODER,
+        TERMS,
+        estimate,
+        numbers,
+        polynomials,
+        totals_as_polynomials,
+    )
+
+    costs = facts.costs
+    console.print(numbers(costs, length))
+    console.print()
+    console.print(polynomials(costs))
+    notes = [TERMS] if facts.can_decode else [TERMS, NO_DECODER]
+    for line in (*totals_as_polynomials(costs), "", *notes):
+        console.print(line, markup=False, soft_wrap=True)
+    if ceiling is not None:
+        time = step_time(costs, ceiling, batch=batch, length=length)
+        for line in estimate(ceiling, time, batch, length):
+            console.print(line, markup=False, soft_wrap=True)
+
+
+def _print_document(
+    shown: _Shown,
+    length: int,
+    batch: int,
+    ceiling: Device | None,
+    causality: bool,
+    pictures: list[Path],
+) -> None:
+    from gabc.check.cost import step_time
+    from gabc.cli.show_causality import derivation_document
+    from gabc.cli.show_cost import ASSUMPTIONS
+    from gabc.cli.show_document import document, step_time_document
+
+    report = shown.report
+    printed: dict[str, object] = {
+        "ok": report.ok,
+        "diagnostics": as_json(report.diagnostics),
+        **document(shown.summary, shown.facts, shown.stack, shown.fit, length),
     }
-
-
-def _node(unit: UnitSummary) -> dict[str, object]:
-    return {
-        "name": unit.name,
-        "unit": unit.unit,
-        "copies": unit.copies,
-        "shared": unit.is_shared,
-        "settings": dict(unit.settings),
-        "takes": list(unit.takes),
-        "gives": list(unit.gives),
-        "parameters": unit.parameters,
-        "own": [
-            {"name": p.name, "shape": p.shape, "sizes": list(p.sizes), "count": p.count}
-            for p in unit.own
-        ],
-        "children": [_node(child) for child in unit.children],
-    }
-
-
-def draw(summary: DesignSummary) -> Tree:
-    """The tree for a terminal."""
-    from rich.markup import escape
-    from rich.tree import Tree
-
-    def grow(parent: Tree, unit: UnitSummary) -> None:
-        branch = parent.add(_label(unit, escape), guide_style="dim")
-        for child in unit.children:
-            grow(branch, child)
-
-    size = f"width {summary.width}, {summary.blocks} blocks, {summary.vocab_size:,} tokens"
-    root = Tree(f"[bold]{summary.design}[/bold] at {summary.scale}: {size}", guide_style="dim")
-    for child in summary.tree.children:
-        grow(root, child)
-    return root
-
-
-def _label(unit: UnitSummary, escape: Callable[[str], str]) -> str:
-    """`attn: MultiHeadAttention(heads=8)  X [B, L, D] -> [B, L, D]  66,048`."""
-    copies = f" x {unit.copies}" if unit.copies > 1 else ""
-    shared = " shared" if unit.is_shared else ""
-    settings = ", ".join(f"{name}={value}" for name, value in unit.settings)
-    flow = f"{', '.join(unit.takes)} -> {', '.join(unit.gives)}"
-    count = f"  [cyan]{unit.parameters:,}[/cyan]" if unit.parameters else ""
-    head = f"{unit.name}{copies}:{shared} {unit.unit}" + (f"({settings})" if settings else "")
-    return f"[bold]{escape(head)}[/bold]  [dim]{escape(flow)}[/dim]{count}"
-
-
-def totals(summary: DesignSummary) -> str:
-    """`5,378,688 parameters: 4,096,000 embedding, 6 x 213,760 in blocks, 128 final norm`."""
-    parameters = summary.parameters
-    parts = [f"{parameters.embedding:,} embedding"]
-    runs = [(count, len(list(group))) for count, group in groupby(parameters.per_block)]
-    parts.append(" + ".join(f"{times} x {count:,}" for count, times in runs) + " in blocks")
-    if parameters.shared:
-        parts.append(f"{parameters.shared:,} shared by all blocks")
-    parts.append(f"{parameters.final_norm:,} final norm")
-    if parameters.head:
-        parts.append(f"{parameters.head:,} head")
-    return f"{parameters.total:,} parameters: {', '.join(parts)}"
+    if causality:
+        printed["derivation"] = derivation_document(shown.facts.proofs)
+    if ceiling is not None:
+        time = step_time(shown.facts.costs, ceiling, batch=batch, length=length)
+        printed["step_time"] = step_time_document(ceiling, time, batch, length, ASSUMPTIONS)
+    if pictures:
+        printed["written"] = [str(path) for path in pictures]
+    print_json(printed)

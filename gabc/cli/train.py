@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gabc.cli.extras import needs
 from gabc.cli.faults import InputFault
 from gabc.cli.files import load
-from gabc.cli.output import print_json, refuse_errors
+from gabc.cli.output import refuse_errors
 from gabc.cli.scales import scale_or_fit
+from gabc.data.limits import DEFAULT_HELDOUT_LIMIT, DEFAULT_TRAIN_LIMIT
 from gabc.elaborate.scales import DEFAULT_SCALE
-from gabc.graph.instance import Scale
 
-_LEARNING_RATE = 3e-3  # for widths below the table's
+if TYPE_CHECKING:
+    from gabc.api import Compiled
 
 
 def train(
@@ -54,106 +55,46 @@ def train(
     save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 1000,
     train_limit: Annotated[
         int, typer.Option(min=0, help="Characters of text to train on; 0 takes all.")
-    ] = 4 << 20,
+    ] = DEFAULT_TRAIN_LIMIT,
     heldout_limit: Annotated[
         int, typer.Option(min=0, help="Characters of text to hold out for scoring; 0 takes all.")
-    ] = 512 << 10,
+    ] = DEFAULT_HELDOUT_LIMIT,
     resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint.")] = False,
     as_document: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Train a design: packed sequences, AdamW, checkpoints that resume exactly."""
-    wanted, is_fitted = scale_or_fit(scale, fit)
-    source, folder = load(file)
+    elaborated = _elaborated(file, scale, fit, as_document)
+    with needs("train"):
+        from gabc.cli.train_run import TrainRequest, run_training
 
+    request = TrainRequest(
+        steps=steps,
+        data=data,
+        batch=batch,
+        micro_batch=micro_batch,
+        length=length,
+        learning_rate=lr,
+        seed=seed,
+        tokenizer=tokenizer,
+        out=out,
+        save_every=save_every,
+        train_limit=train_limit,
+        heldout_limit=heldout_limit,
+        resume=resume,
+    )
+    run_training(elaborated, request, as_document)
+
+
+def _elaborated(file: Path, scale: str | None, fit: str | None, as_document: bool) -> Compiled:
+    """The design of `file` at its size. Raises `InputFault`, or `FoundErrors` for its errors."""
     from gabc.api import NoDesignError, elaborate
     from gabc.runtime.scale_fit import FitError
 
+    wanted, is_fitted = scale_or_fit(scale, fit)
+    source, folder = load(file)
     try:
         design = elaborate(source, scale=wanted, fit=is_fitted, folder=folder)
     except (NoDesignError, FitError) as error:
         raise InputFault(str(error)) from None
     refuse_errors(design.diagnostics, as_document)
-    stack = design.stack
-    assert stack is not None
-
-    with needs("train"):
-        from rich.console import Console
-
-        from gabc.cli.identity import identity_of
-        from gabc.cli.tokenizers import tokenizer_named
-        from gabc.data.corpus import load_corpus
-        from gabc.data.locate import data_dir_from_environment
-        from gabc.runtime.model import build
-        from gabc.train.run import train as train_model
-        from gabc.train.runs import runs_root
-        from gabc.train.settings import TrainingSettings
-
-    data_dir = data_dir_from_environment()
-    tokens = tokenizer_named(tokenizer, data_dir)
-    settings = TrainingSettings(
-        steps=steps,
-        learning_rate=_learning_rate(lr, stack.scale),
-        batch_tokens=batch * length,
-        context=length,
-        micro_batch=micro_batch or batch,
-        seed=seed,
-        save_every=save_every,
-    )
-    corpus = load_corpus(
-        tokens,
-        data=data,
-        data_dir=data_dir,
-        train_limit=train_limit or None,
-        heldout_limit=heldout_limit or None,
-    )
-    model = build(stack, vocab_size=tokens.vocab_size, seed=seed)
-    run_folder = out or runs_root() / f"{stack.name.lower()}-{stack.scale.name}-seed{seed}"
-    console = Console(stderr=True, highlight=False)
-    if not as_document:
-        if design.fit is not None:
-            console.print(str(design.fit))
-        console.print(
-            f"{stack.name} at {stack.scale.name} on {corpus.name}: {steps:,} steps of "
-            f"{settings.batch_tokens:,} tokens ({tokens.name})"
-        )
-    finished = train_model(
-        model,
-        identity_of(stack, tokens.vocab_size, seed),
-        corpus,
-        settings,
-        run_folder,
-        resume=resume,
-        console=Console(quiet=True) if as_document else console,
-    )
-    progress = finished.record.progress
-    if as_document:
-        print_json(
-            {
-                "ok": True,
-                "design": stack.name,
-                "scale": stack.scale.name,
-                "fit": None if design.fit is None else str(design.fit),
-                "corpus": corpus.name,
-                "tokenizer": tokens.name,
-                "parameters": progress.parameters,
-                "steps": progress.step,
-                "tokens": progress.tokens,
-                "loss": progress.loss,
-                "tokens_per_second": progress.tokens_per_second,
-                "device": progress.device,
-                "checkpoint": str(finished.checkpoint),
-                "history": str(finished.history),
-            }
-        )
-        return
-    console.print(
-        f"loss {progress.loss:.3f} after {progress.step:,} steps, "
-        f"{progress.tokens_per_second:,.0f} tokens/s, {progress.parameters:,} parameters"
-    )
-    print(finished.checkpoint)
-
-
-def _learning_rate(given: float | None, scale: Scale) -> float:
-    if given is not None:
-        return given
-    return scale.learning_rate or _LEARNING_RATE
+    return design

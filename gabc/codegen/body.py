@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from gabc.codegen.context import ClassContext
 from gabc.codegen.layout import INDENT, WIDTH, Line
 from gabc.codegen.lowering import NodeLowering
-from gabc.codegen.names import attribute_name, local_name, unused
+from gabc.codegen.names import local_name
 from gabc.codegen.statics import dim_code, literal_code, number_code
 from gabc.codegen.uses import Uses
 from gabc.dims import Dim
 from gabc.graph.instance import Instance
+from gabc.graph.names import unused
 from gabc.graph.nodes import Node, Value
 from gabc.graph.pycode import Code, Precedence
 from gabc.graph.static import Static
@@ -86,6 +87,9 @@ class Body:
     """Variables that a loop being written reads again."""
     time: Dim | None = None
     losses: dict[str, list[Value]] = field(default_factory=dict)
+    """The auxiliary losses of the calls so far, by name."""
+    is_wide: bool = False
+    """Whether a scan's body is being written, where floats are float32 at least."""
     remaining: Counter[Value] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -281,5 +285,5 @@ def _hint(node: Node) -> str:
     """A name for a result to which the author gave none."""
     if node.op == "call":
         child = node.args["child"]
-        return attribute_name(getattr(child, "name", "result"))
+        return str(getattr(child, "name", "result"))
     return _NAMES.get(node.op, node.op)

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from gabc.codegen.context import Argument, ClassContext
 from gabc.codegen.layout import Line
-from gabc.codegen.names import attribute_name, local_name
+from gabc.codegen.names import local_name
 from gabc.codegen.statics import dim_code, literal_code, number_code, size_code
 from gabc.dims import Dim
 from gabc.graph.instance import Children, Hyper, Instance
+from gabc.graph.names import AMBIENT, allocated
 from gabc.graph.static import (
     Literal,
     Static,
@@ -23,22 +24,32 @@ from gabc.graph.static import (
 from gabc.syntax import tree
 from gabc.syntax.source import Span
 
-AMBIENT = ("D", "layer", "n_layers")
-
 
 @dataclass
 class Constructor:
     """A class's `__init__` being written: the static names it needs, as local variables.
 
     `defaults` are the default expressions of the unit's hyperparameters as far as they are known.
+    `numbers` are the static names that are no variables where this is written, with their values.
     """
 
     context: ClassContext
     defaults: Mapping[str, Static]
+    numbers: Mapping[str, int] = field(default_factory=dict)
     needed: dict[str, None] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(init=False)
+    """What each static name and slot is called here; none hides a function or a class."""
+
+    def __post_init__(self) -> None:
+        instance, context = self.context.instance, self.context
+        names = (*AMBIENT, *instance.hypers, *instance.dims, *instance.children)
+        classes = {cls.name for cls in context.classes.values()}
+        self.variables = allocated(names, local_name, context.reserved | classes)
 
     def resolve(self, name: str) -> str:
         """The variable of a static name; what it is computed from is needed too."""
+        if name in self.numbers:
+            return str(self.numbers[name])
         if name not in self.needed:
             self.needed[name] = None
             definition = self.context.instance.dims.get(name)
@@ -46,7 +57,7 @@ class Constructor:
                 definition = self.defaults[name]
             for other in () if definition is None else names(definition):
                 self.resolve(other)
-        return local_name(name)
+        return self.variables[name]
 
     def write(self, attributes: Mapping[str, None]) -> tuple[list[Line], tuple[Argument, ...]]:
         """The method and its arguments; `attributes` are the names that other methods read.
@@ -83,11 +94,11 @@ class Constructor:
             if name not in self.needed:
                 continue
             value = self._definition(name)
-            targets = [f"self.{attribute_name(name)}"] if name in attributes else []
+            targets = [f"self.{self.context.members[name]}"] if name in attributes else []
             if value is not None and (name in local or not targets):
-                targets.append(local_name(name))
+                targets.append(self.variables[name])
             if targets:
-                text = " = ".join([*targets, value or local_name(name)])
+                text = " = ".join([*targets, value or self.variables[name]])
                 lines.append(Line(text, 2, self._spans().get(name)))
         return lines
 
@@ -102,7 +113,7 @@ class Constructor:
             return self._size(instance.dims[name])
         if name in instance.hypers and self._is_computed(name):
             default = self.code_of(self.defaults[name], _type_of(instance, name))
-            variable = local_name(name)
+            variable = self.variables[name]
             return f"{default} if {variable} is None else {variable}"
         return None
 
@@ -126,30 +137,35 @@ class Constructor:
     def _arguments(self) -> list[Argument]:
         """Ambient names, then what has no default, then what has one."""
         instance = self.context.instance
-        found = [Argument(name, "ambient", "int") for name in AMBIENT if name in self.needed]
+        variables = self.variables
+        found = [
+            Argument(name, variables[name], "ambient", "int")
+            for name in AMBIENT
+            if name in self.needed
+        ]
         for name, hyper in instance.hypers.items():
             if name in self.needed:
                 found.append(self._hyper_argument(name, hyper))
         for name, children in instance.children.items():
             if children.from_caller:
                 annotation = "nn.ModuleList" if children.is_array else "nn.Module"
-                found.append(Argument(name, "slot", annotation))
+                found.append(Argument(name, variables[name], "slot", annotation))
         return sorted(found, key=lambda argument: argument.default is not None)
 
     def _hyper_argument(self, name: str, hyper: Hyper) -> Argument:
         instance = self.context.instance
-        type_ = _annotation(instance, name)
+        type_, variable = _annotation(instance, name), self.variables[name]
         default = self.defaults.get(name)
         if default is not None and _is_literal(default):
             text = literal_code(evaluate(default, {}))
             if text == "None" or instance.env.get(name, 0) is None:
                 type_ = f"{type_} | None"
-            return Argument(name, "hyper", type_, text)
+            return Argument(name, variable, "hyper", type_, text)
         if self._is_computed(name):
-            return Argument(name, "hyper", f"{type_} | None", "None")
+            return Argument(name, variable, "hyper", f"{type_} | None", "None")
         if instance.env.get(name, 0) is None:
             type_ = f"{type_} | None"
-        return Argument(name, "hyper", type_)
+        return Argument(name, variable, "hyper", type_)
 
     # ---------------------------------------------------------------- children and parameters
 
@@ -158,9 +174,9 @@ class Constructor:
         for name, children in self.context.instance.children.items():
             if children.is_shared:
                 continue
-            target = f"self.{attribute_name(name)}"
+            target = f"self.{self.context.members[name]}"
             if children.from_caller:
-                lines.append(Line(f"{target} = {local_name(name)}", 2))
+                lines.append(Line(f"{target} = {self.variables[name]}", 2))
             else:
                 lines.append(Line(f"{target} = {self.children(children)}", 2, children.span))
         return lines
@@ -178,7 +194,7 @@ class Constructor:
         for parameter in self.context.instance.params:
             sizes = ", ".join(self.dim(dim) for dim in parameter.type.dims)
             tensor = _empty(sizes or "()", parameter.type.kind)
-            name = attribute_name(parameter.name)
+            name = self.context.members[parameter.name]
             if parameter.is_buffer:
                 text = f'self.register_buffer("{name}", {tensor})'
             else:
@@ -202,14 +218,14 @@ def construct(constructor: Constructor, child: Instance) -> str:
         if argument.kind == "ambient":
             name = _ambient(constructor, child, argument.name)
             is_first = not parts and argument.name == "D"
-            parts.append(name if is_first else f"{local_name(argument.name)}={name}")
+            parts.append(name if is_first else f"{argument.variable}={name}")
         elif argument.kind == "slot":
             slot = child.children[argument.name]
-            parts.append(f"{local_name(argument.name)}={constructor.children(slot)}")
+            parts.append(f"{argument.variable}={constructor.children(slot)}")
         else:
             text = _given(constructor, child, argument)
             if text is not None:
-                parts.append(f"{local_name(argument.name)}={text}")
+                parts.append(f"{argument.variable}={text}")
     return f"{cls.name}({', '.join(parts)})"
 
 
@@ -264,7 +280,7 @@ def _empty(sizes: str, kind: str) -> str:
 
 def _declared(argument: Argument) -> str:
     default = "" if argument.default is None else f" = {argument.default}"
-    return f"{local_name(argument.name)}: {argument.annotation}{default}"
+    return f"{argument.variable}: {argument.annotation}{default}"
 
 
 def _dim_spans(members: tuple[tree.Member, ...]) -> Iterator[tuple[str, Span]]:

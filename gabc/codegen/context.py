@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from gabc.codegen.names import attribute_name, local_name
+from gabc.codegen.names import local_name
 from gabc.graph.instance import Instance
-from gabc.graph.nodes import ChildRef
+from gabc.graph.names import attribute_names, unused
+from gabc.graph.nodes import ChildRef, Node
 from gabc.graph.static import NumberKind
-
-
-def shared_key(path: str) -> str:
-    """The name of a shared module in the model, from its path in a block."""
-    return path.replace(".", "_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +23,16 @@ class SharedModule:
     path: str
     instance: Instance
 
-    @property
-    def key(self) -> str:
-        """Its name among the model's shared modules, if `path` leads there from a block."""
-        return shared_key(self.path)
-
 
 @dataclass(frozen=True, slots=True)
 class Argument:
     """An argument of a unit's constructor: an ambient name, a hyperparameter or a slot.
 
-    `default` is Python text; `computed` means that `None` stands for a default that the constructor
-    computes.
+    `variable` is what the constructor calls it, `default` is Python text.
     """
 
     name: str
+    variable: str
     kind: str
     annotation: str
     default: str | None = None
@@ -71,6 +62,11 @@ class ClassContext:
     """Names of the module's functions: no local variable may hide them."""
     attributes: dict[str, None] = field(default_factory=dict)
     shared: list[SharedModule] = field(default_factory=list)
+    members: Mapping[str, str] = field(init=False)
+    """The attribute of each member and static name of the instance."""
+
+    def __post_init__(self) -> None:
+        self.members = attribute_names(self.instance)
 
     @property
     def kinds(self) -> dict[str, NumberKind]:
@@ -91,19 +87,28 @@ class ClassContext:
         here: object = self.instance.env.get(name, absent)
         return other is self.instance or here == other.env.get(name, absent)
 
+    def has_losses(self, node: Node) -> bool:
+        """Whether an operation is a call of a child that returns auxiliary losses."""
+        reference = node.args.get("child")
+        if not isinstance(reference, ChildRef):
+            return False
+        children = self.instance.children[reference.name]
+        cls = self.classes.get(children.instances[reference.index or 0])
+        return cls is not None and bool(cls.losses)
+
     def attribute(self, name: str) -> str:
         """The attribute that holds the static `name`, made available."""
         self.attributes[name] = None
-        return f"self.{attribute_name(name)}"
+        return f"self.{self.members[name]}"
 
     def parameter(self, name: str) -> str:
-        return f"self.{attribute_name(name)}"
+        return f"self.{self.members[name]}"
 
     def child(self, reference: ChildRef) -> tuple[str, str, Instance]:
         """A child module: its code, its path from here, and what it is."""
         children = self.instance.children[reference.name]
         instance = children.instances[reference.index or 0]
-        name, index = attribute_name(reference.name), reference.index
+        name, index = self.members[reference.name], reference.index
         path = name if index is None else f"{name}.{index}"
         if children.is_shared:
             return self.shared_module(path, instance), path, instance
@@ -114,6 +119,7 @@ class ClassContext:
         for module in self.shared:
             if module.path == path:
                 return module.argument
-        argument = local_name(path.replace(".", "_"))
+        taken = {module.argument for module in self.shared} | self.reserved
+        argument = unused(local_name(path.replace(".", "_")), taken)
         self.shared.append(SharedModule(argument, path, instance))
         return argument

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 from gabc.codegen.helpers import import_lines, library, pasted
 from gabc.codegen.layout import Printed, printed
-from gabc.codegen.model import ModelClass
-from gabc.codegen.names import MODULE_GLOBALS, unused
+from gabc.codegen.model import MODEL_NAMES, ModelClass
+from gabc.codegen.names import MODULE_GLOBALS, local_name
 from gabc.codegen.source_map import SourceMap, source_map_of
 from gabc.codegen.units import ClassTable, default_expressions
 from gabc.graph.instance import Stack
+from gabc.graph.names import unused
 
 VOCAB_SIZE = 32_000
 
@@ -51,10 +52,9 @@ def emit(stack: Stack, *, standalone: bool, vocab_size: int = VOCAB_SIZE) -> Mod
     """
     require = _Required()
     reserved = frozenset(library().helpers)
-    model_name = unused(stack.name, MODULE_GLOBALS | reserved)
-    table = ClassTable(
-        require, reserved, {model_name, *MODULE_GLOBALS, *reserved}, default_expressions(stack)
-    )
+    model_name = unused(local_name(stack.name), MODULE_GLOBALS | MODEL_NAMES | reserved)
+    taken = {model_name, *MODULE_GLOBALS, *MODEL_NAMES, *reserved}
+    table = ClassTable(require, reserved, taken, default_expressions(stack))
     for block in stack.blocks:
         table.add(block, suffix="Block" if block.name == stack.name else "")
     model = ModelClass(stack, model_name, vocab_size, table.of, require)

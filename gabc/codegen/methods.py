@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from gabc.codegen.body import Body
 from gabc.codegen.context import ClassContext
 from gabc.codegen.layout import INDENT, WIDTH, Line
-from gabc.codegen.names import attribute_name, indexed, local_name
+from gabc.codegen.names import indexed, local_name
 from gabc.codegen.operations import write_nodes
 from gabc.codegen.uses import uses_of
 from gabc.graph.instance import Instance, Parameter
+from gabc.graph.names import allocated, attribute_names
 from gabc.graph.nodes import Graph, Node, Value
 from gabc.graph.pycode import Precedence
 from gabc.graph.static import Static
@@ -28,7 +29,11 @@ def forward_lines(context: ClassContext, graph: Graph) -> Forward:
 
     Returns the results, then the Z entries written, then the auxiliary losses.
     """
-    body = Body(context, uses_of(graph))
+    body = Body(context, uses_of(graph, context.has_losses))
+    sizes = ("B", "L", *(call_dim.name for call_dim in graph.call_dims))
+    shared = frozenset(module.argument for module in context.shared)
+    body.locals = allocated(sizes, local_name, context.reserved | shared)
+    body.keep = shared.union(body.locals.values())
     arguments = []
     for value in graph.inputs:
         arguments.append(f"{body.take(value, value.name)}: Tensor")
@@ -40,10 +45,6 @@ def forward_lines(context: ClassContext, graph: Graph) -> Forward:
         arguments.append(f"{body.take(read.value, name)}: Tensor{optional}")
         if read.optional:
             body.absent.add(read.value)
-    body.locals = {name: name for name in ("B", "L")}
-    for call_dim in graph.call_dims:
-        body.locals[call_dim.name] = local_name(call_dim.name)
-    body.keep = frozenset(body.locals.values())
     inputs = [body.names[value].text for value in graph.inputs]
 
     write_nodes(body, graph.nodes)
@@ -134,12 +135,12 @@ def initialised(context: ClassContext) -> list[Initialised]:
         if children.from_caller or children.is_shared:
             continue
         for index, child in enumerate(children.instances):
-            path = attribute_name(name)
+            path = context.members[name]
             if children.is_array:
                 path = f"{path}.{index}"
             found += constructed(child, path)
     for parameter in instance.params:
-        found.append(Initialised(attribute_name(parameter.name), parameter, instance))
+        found.append(Initialised(context.members[parameter.name], parameter, instance))
     return found
 
 
@@ -148,10 +149,11 @@ def constructed(instance: Instance, path: str) -> list[Initialised]:
     if instance.unit is None:
         return [Initialised(f"{path}.{p.name}", p, instance) for p in instance.params]
     found = []
+    names = attribute_names(instance)
     for name, children in instance.children.items():
         if children.from_caller:
             for child in children.instances:
-                found += constructed(child, f"{path}.{attribute_name(name)}")
+                found += constructed(child, f"{path}.{names[name]}")
     return found
 
 
@@ -170,7 +172,9 @@ def initialiser_lines(context: ClassContext) -> list[Line]:
 def initial_value(context: ClassContext, entry: Initialised) -> list[Line]:
     """`self.wq.weight.copy_(init.kaiming("wq.weight", (H * K, D)))`."""
     graph = entry.parameter.init
-    body = Body(context, uses_of(graph), initialised=entry.path, owner=entry.owner)
+    body = Body(
+        context, uses_of(graph, context.has_losses), initialised=entry.path, owner=entry.owner
+    )
     target, result = indexed(f"self.{entry.path}"), graph.results[0]
     *before, last = graph.nodes
     constant = _constant(body, last)

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 
 from gabc.codegen.construct import Constructor, construct
 from gabc.codegen.context import ClassContext, SharedModule, UnitClass
 from gabc.codegen.layout import Line
 from gabc.codegen.methods import constructed, initial_value
-from gabc.codegen.names import local_name, unused
+from gabc.codegen.names import local_name
 from gabc.graph.instance import Instance, Stack
+from gabc.graph.names import shared_keys, unused
+
+MODEL_NAMES = frozenset({"D", "_", "layer", "n_layers", "seed", "vocab_size", "weight"})
+"""Variables of the model's constructor: no class may be called like one."""
+
+_FORWARD_NAMES = frozenset({"X", "_", "block", "logits", "return_losses", "tokens"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,7 @@ class ModelClass:
             rows.append(f"self.shared = nn.ModuleDict({{{', '.join(modules)}}})")
         blocks = self._blocks()
         if self.any_depth:
-            layers = "layer" if "layer=layer" in blocks[0] else "_"
+            layers = "layer" if self._needs_layer() else "_"
             row = f"nn.ModuleList([{blocks[0]} for {layers} in range(n_layers)])"
         else:
             row = f"nn.ModuleList([{', '.join(blocks)}])"
@@ -87,30 +94,34 @@ class ModelClass:
 
     def _blocks(self) -> list[str]:
         """The expression that constructs each block."""
-        codes: dict[Instance, str] = {}
-        texts = []
-        for block in self.stack.blocks:
-            if block not in codes:
-                codes[block] = construct(self._site(block, with_layer=True), block)
-            texts.append(codes[block])
-        if len(set(texts)) > 1:
-            count = str(self.stack.scale.n_layers)
-            return [
-                text.replace("layer=layer", f"layer={layer}").replace(
-                    "n_layers=n_layers", f"n_layers={count}"
-                )
-                for layer, text in enumerate(texts)
-            ]
-        return texts
+        blocks = self.stack.blocks
+        codes = {
+            block: construct(self._site(block, with_layer=True), block)
+            for block in dict.fromkeys(blocks)
+        }
+        if len(set(codes.values())) == 1:
+            return [codes[block] for block in blocks]
+        numbers = {"n_layers": self.stack.scale.n_layers}
+        return [
+            construct(self._site(block, True, {**numbers, "layer": layer}), block)
+            for layer, block in enumerate(blocks)
+        ]
 
-    def _site(self, block: Instance, with_layer: bool) -> Constructor:
+    def _needs_layer(self) -> bool:
+        site = self._site(self.stack.blocks[0], with_layer=True)
+        construct(site, self.stack.blocks[0])
+        return "layer" in site.needed
+
+    def _site(
+        self, block: Instance, with_layer: bool, numbers: Mapping[str, int] | None = None
+    ) -> Constructor:
         """The model as the place where modules are constructed: it knows `D` and `n_layers`."""
         env = {name: block.env[name] for name in ("D", "n_layers") if name in block.env}
         if with_layer and "layer" in block.env:
             env["layer"] = block.env["layer"]
         instance = Instance(self.stack.name, None, {}, {}, env, (), {}, None, self.stack.span)
         context = ClassContext(instance, self.require, self.classes, frozenset())
-        return Constructor(context, {})
+        return Constructor(context, {}, numbers or {})
 
     # ---------------------------------------------------------------- shared modules
 
@@ -119,8 +130,12 @@ class ModelClass:
         found: dict[str, SharedModule] = {}
         for block in dict.fromkeys(self.stack.blocks):
             for module in self.classes[block].shared:
-                found.setdefault(module.key, module)
+                found.setdefault(self._keys[module.path], module)
         return found
+
+    @cached_property
+    def _keys(self) -> dict[str, str]:
+        return shared_keys(self.stack)
 
     def _shared_codes(self) -> dict[str, str]:
         site = self._site(self.stack.blocks[0], with_layer=False)
@@ -163,7 +178,7 @@ class ModelClass:
             cls = self.classes[block]
             reads = tuple(read.key for read in block.graph.z_reads)
             writes = tuple(write.key for write in block.graph.z_writes)
-            shared = tuple(module.key for module in cls.shared)
+            shared = tuple(self._keys[module.path] for module in cls.shared)
             signatures.append(_Signature(reads, writes, shared, cls.losses))
         return signatures
 
@@ -197,15 +212,15 @@ class ModelClass:
         return [Line(text, level) for level, text in rows]
 
     def _names(self, signatures: list[_Signature]) -> dict[str, str]:
-        """Local variables for Z entries and losses."""
-        taken = {"X", "tokens", "logits", "block", "name", "module", "loss", "_"}
+        """Local variables for Z entries, for losses, and for what one block adds to a loss."""
         names: dict[str, str] = {}
         for signature in signatures:
-            keys = [*signature.reads, *signature.writes]
-            for key in [*keys, *(f"loss {name}" for name in signature.losses)]:
+            wanted = {key: key for key in (*signature.reads, *signature.writes)}
+            for name in signature.losses:
+                wanted |= {f"loss {name}": name, f"{name} here": f"{name}_here"}
+            for key, name in wanted.items():
                 if key not in names:
-                    names[key] = unused(local_name(key.removeprefix("loss ")), taken)
-                    taken.add(names[key])
+                    names[key] = unused(local_name(name), {*_FORWARD_NAMES, *names.values()})
         return names
 
     def _loop(self, signatures: list[_Signature], names: dict[str, str]) -> list[tuple[int, str]]:
@@ -237,7 +252,7 @@ class ModelClass:
         shared = [f'self.shared["{key}"]' for key in signature.shared]
         arguments = ["X", *(names[key] for key in signature.reads), *shared]
         targets = ["X", *(names[key] if key in read else "_" for key in signature.writes)]
-        losses = [f"{names['loss ' + name]}_here" for name in signature.losses]
+        losses = [names[f"{name} here"] for name in signature.losses]
         rows = [(level, f"{', '.join(targets + losses)} = {block}({', '.join(arguments)})")]
         for name, here in zip(signature.losses, losses, strict=True):
             total = names["loss " + name]

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gabc.codegen.body import Body
+from gabc.codegen.uses import captures
 from gabc.dims import Dim
 from gabc.graph.nodes import Carried, Node, Region, Value
 from gabc.graph.pycode import Code, Precedence
-from gabc.graph.types import B, L
+from gabc.graph.types import B, L, TensorType
 
 Write = Callable[[Body, tuple[Node, ...]], None]
 
@@ -27,7 +28,10 @@ class _Loop:
 
 
 def write_scan(body: Body, node: Node, write: Write) -> None:
-    """Inputs and states are in float32 at least; the results have the inputs' dtype again."""
+    """Inputs, states and products are in float32 at least, under autocast too.
+
+    The results have the inputs' dtype again. Losses are summed over the steps.
+    """
     region, chunk = node.region, node.args.get("chunk")
     inputs = node.args["inputs"]
     assert region is not None
@@ -44,17 +48,28 @@ def write_scan(body: Body, node: Node, write: Write) -> None:
     for _, _, name in loop.results:
         body.emit(f"{name} = []", node.span)
 
-    outer = body.keep, body.time
+    outer = body.keep, body.time, body.losses, body.is_wide, body.level
+    narrow = {} if body.is_wide else _widen(body, region, node)
+    body.losses, begin = {}, len(body.lines)
+    if not body.is_wide:
+        body.emit(f"with torch.autocast({like}.device.type, enabled=False):", node.span)
+        body.level += 1
+        body.is_wide = True
     body.keep = body.keep | {name for _, _, name in loop.results}
+    body.keep |= {body.names[value].text for value in narrow}
     body.keep |= {name for name, value in body.holders.items() if body.remaining[value] > 0}
     body.keep -= {body.names[carried.current].text for carried in region.carried}
     body.time = chunk if isinstance(chunk, Dim) else None
     _write_head(body, node, region, texts, size)
     body.level += 1
     write(body, region.nodes)
+    totals = _write_totals(body, node)
     _write_end(body, region, loop)
-    body.level -= 1
-    body.keep, body.time = outer
+    body.names.update(narrow)
+    body.keep, body.time, body.losses, body.is_wide, body.level = outer
+    for total in totals:
+        body.insert(begin, f"{body.names[total].text} = {like}.new_zeros(())", node.span)
+        body.losses.setdefault(total.name, []).append(total)
 
     codes = []
     for output, _, name in loop.results:
@@ -63,6 +78,36 @@ def write_scan(body: Body, node: Node, write: Write) -> None:
             text = f"{body.require('join_chunks')}({name}, {body.dim(L).text})"
         codes.append(f"{text}.to({like}.dtype)" if output.type.kind == "float" else text)
     body.define_each(node, [output for output, _, _ in loop.results], codes)
+
+
+def _widen(body: Body, region: Region, node: Node) -> dict[Value, Code]:
+    """Copies in float32 of what the body reads from outside; returns the names before."""
+    before: dict[Value, Code] = {}
+    for value in captures(region):
+        code = body.names.get(value)
+        is_variable = code is not None and code.text in body.holders
+        if code is None or not is_variable or value in body.absent:
+            continue
+        if value.type.kind == "float" and value.type.rank:
+            before[value] = code
+            taken = (body.names[other].text for other in before)
+            wide = body.fresh(f"{code.text}_wide", taken)
+            body.emit(f"{wide} = {body.require('f32')}({code.text})", node.span)
+            body.names[value] = Code(wide)
+    return before
+
+
+def _write_totals(body: Body, node: Node) -> list[Value]:
+    """Add the losses of this step to their sums over the steps; returns the sums."""
+    totals = []
+    for name, losses in body.losses.items():
+        total = Value(TensorType("float", ()), node.span, name)
+        variable = body.take(total, body.fresh(f"{name}_sum"))
+        body.uses.count[total] = body.remaining[total] = 1
+        parts = [variable, *(body.use(loss).within(Precedence.ADD) for loss in losses)]
+        body.emit(f"{variable} = {' + '.join(parts)}", losses[0].span)
+        totals.append(total)
+    return totals
 
 
 def _lists(body: Body, node: Node, region: Region) -> list[tuple[Value, Value, str]]:

@@ -11,8 +11,9 @@ from gabc.codegen.construct import Constructor
 from gabc.codegen.context import Argument, ClassContext, SharedModule, UnitClass
 from gabc.codegen.layout import WIDTH, Line
 from gabc.codegen.methods import forward_lines, initialiser_lines
-from gabc.codegen.names import unused
+from gabc.codegen.names import local_name
 from gabc.graph.instance import Instance, Stack
+from gabc.graph.names import unused
 from gabc.graph.nodes import ChildRef
 from gabc.graph.static import Literal, Static
 from gabc.syntax import tree
@@ -59,7 +60,7 @@ class ClassTable:
         key = unit_key(instance)
         known = self._texts.setdefault(key, {})
         if text not in known:
-            known[text] = unused(f"{instance.name}{suffix}", self.taken)
+            known[text] = unused(local_name(f"{instance.name}{suffix}"), self.taken)
             self.taken.add(known[text])
             self.lines[known[text]] = _class_lines(known[text], instance, text)
         cls = UnitClass(known[text], text.arguments, tuple(context.shared), text.losses)
@@ -78,7 +79,6 @@ class ClassTable:
         parts = [head, initialiser, forward.lines]
         lines = [line for part in parts if part for line in (*part, Line(""))]
         return _Text(tuple(lines[:-1]), arguments, _names(context.shared), forward.losses)
-
 
     def _claim_shared(self, context: ClassContext) -> None:
         """Every module that blocks share below this unit, called or not: its parameters exist."""

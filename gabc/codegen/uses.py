@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gabc.graph.nodes import Graph, Node, Region, Value
@@ -10,15 +11,19 @@ from gabc.graph.nodes import Graph, Node, Region, Value
 
 @dataclass
 class Uses:
-    """`count` per value, and the values `captured` by a region deeper than their definition."""
+    """`count` per value, and the values `captured` by a region deeper than their definition.
 
+    `has_losses` tells of a call whether it returns auxiliary losses, which are used in any case.
+    """
+
+    has_losses: Callable[[Node], bool]
     count: Counter[Value] = field(default_factory=Counter)
     captured: set[Value] = field(default_factory=set)
 
 
-def uses_of(graph: Graph) -> Uses:
+def uses_of(graph: Graph, has_losses: Callable[[Node], bool]) -> Uses:
     """The uses in a unit's graph, dead operations left out."""
-    uses = Uses()
+    uses = Uses(has_losses)
     roots = [*graph.results, *(write.value for write in graph.z_writes)]
     roots += [loss for _, loss in graph.losses]
     uses.count.update(roots)
@@ -46,8 +51,11 @@ def captures(region: Region) -> list[Value]:
 
 
 def is_live(node: Node, uses: Uses) -> bool:
-    """Whether any result of the operation is used."""
-    return any(uses.count[value] for value in node.outputs)
+    """Whether any result of the operation is used, or it has auxiliary losses."""
+    if any(uses.count[value] for value in node.outputs) or uses.has_losses(node):
+        return True
+    inside = () if node.region is None else node.region.nodes
+    return any(is_live(inner, uses) for inner in inside)
 
 
 def _count(nodes: tuple[Node, ...], uses: Uses) -> None:

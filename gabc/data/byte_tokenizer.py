@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from gabc.data.tokenizer import padded
+from gabc.data.vocabulary import padded
 
 _BYTES = 256
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gabc.data.documents import Document, SourceFile, read_documents
 from gabc.data.errors import DataError
+from gabc.data.limits import DEFAULT_HELDOUT_LIMIT, DEFAULT_TRAIN_LIMIT
 from gabc.data.locate import find_folder
 from gabc.data.split import Split, split, within
 from gabc.data.standard_library import standard_library_documents
@@ -23,13 +24,10 @@ Tokens = NDArray[np.uint16] | NDArray[np.int32]
 _TRAINING_FOLDERS = ("tinystories", "gutenberg", "tinyshakespeare")
 _EXTRA_HELDOUT = ("wikitext-2", "valid.txt")
 
-DEFAULT_TRAIN_LIMIT = 4 * 1024 * 1024
-DEFAULT_HELDOUT_LIMIT = 256 * 1024
-
 
 @dataclass(frozen=True, slots=True)
 class HeldOutText:
-    """Text that no training sequence contains.
+    """Text to be scored; a corpus's own `heldout` is text that no training sequence contains.
 
     `tokens` [n] begins with the document mark, so every token of the text is a target; `bytes` is
     the length of the text in UTF-8, the denominator of bits per byte.
@@ -116,6 +114,18 @@ def load_corpus(
         heldout_limit=heldout_limit,
         sources=tuple(sources),
     )
+
+
+def load_text(path: Path, tokenizer: Tokenizer, limit: int | None) -> HeldOutText:
+    """The documents at `path` as one text to score, called by the name of the file or folder.
+
+    `limit` bounds it in characters, as it bounds a corpus's held-out text.
+
+    Raises:
+        DataError: the place is missing, empty or unreadable.
+    """
+    documents, _ = read_documents(path)
+    return _heldout(path.name, within(tuple(documents), limit), tokenizer)
 
 
 def tokens_sha256(tokens: Tokens) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tokenizers import ByteLevelBPETokenizer
 
 from gabc.data.errors import DataError
-from gabc.data.tokenizer import padded
+from gabc.data.vocabulary import padded
 
 _MARK = "<|endoftext|>"
 _FILES = ("encoder.json", "vocab.bpe")

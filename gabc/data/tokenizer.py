@@ -13,8 +13,6 @@ from gabc.data.errors import DataError
 
 TOKENIZERS = ("byte", "gpt2")
 
-VOCAB_MULTIPLE = 8
-
 
 class Tokenizer(Protocol):
     """Text to token ids and back.
@@ -47,11 +45,6 @@ class Tokenizer(Protocol):
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of `ids`, the mark and the padding left out; broken UTF-8 becomes U+FFFD."""
-
-
-def padded(size: int) -> int:
-    """`size` rounded up to a multiple of 8."""
-    return -(-size // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
 
 
 def load_tokenizer(name: str, data_dir: Path | None = None) -> Tokenizer:

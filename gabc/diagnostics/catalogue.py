@@ -71,6 +71,8 @@ CATALOGUE = _codes(
     ("GAB0115", "cannot be used here"),
     ("GAB0116", "import never used", "warning"),
     ("GAB0117", "hyperparameter or dim never used", "warning"),
+    ("GAB0118", "test states nothing", "warning"),
+    ("GAB0119", "file defines nothing", "warning"),
     # ---- shapes
     ("GAB0201", "dims differ"),
     ("GAB0202", "ranks differ"),
@@ -103,6 +105,10 @@ CATALOGUE = _codes(
     ("GAB0501", "bad initialiser"),
     ("GAB0502", "parameter never used", "warning"),
     ("GAB0503", "parameter sized by a dim of the call"),
+    ("GAB0504", "factor is constant", "warning"),
+    ("GAB0505", "shared unit differs by layer"),
     # ---- limits
     ("GAB0701", "limit exceeded"),
+    ("GAB0710", "contract does not hold"),
+    ("GAB0711", "contract cannot be read"),
 )

@@ -6,12 +6,30 @@ The record follows rustc's JSON and SARIF 2.1.0. Nothing here prints; `render` d
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
 from gabc.diagnostics.catalogue import CATALOGUE
 from gabc.syntax.source import Span
+
+
+MAX_ERRORS = 100
+"""Errors of one check that are looked for; a text with more of them is hardly a design."""
+MAX_EXCERPT = 120
+"""Characters of one name or piece of source inside a message."""
+MAX_TEXT = 1_000
+"""Characters of a message."""
+_EXCERPT = re.compile(rf"`([^`]{{{MAX_EXCERPT + 1},}})`")
+
+
+def cut(text: str) -> str:
+    """A text for a message, with long excerpts of source, and the whole, cut and ended by `...`."""
+    if len(text) <= MAX_EXCERPT:
+        return text
+    text = _EXCERPT.sub(lambda match: f"`{match[1][: MAX_EXCERPT - 3]}...`", text)
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 3]}..."
 
 
 class Severity(Enum):
@@ -65,6 +83,11 @@ class Diagnostic:
     facts: tuple[tuple[str, str], ...] = ()
     fixes: tuple[Fix, ...] = ()
 
+    def __post_init__(self) -> None:
+        # What is said quotes the design, and a design may hold an expression of any length.
+        for name in ("message", "label", "help", "expected", "actual"):
+            object.__setattr__(self, name, cut(getattr(self, name)))
+
     @property
     def severity(self) -> Severity:
         return Severity(CATALOGUE[self.code].severity)
@@ -80,19 +103,47 @@ class Diagnostic:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+class TooManyErrors(Exception):
+    """More errors than are looked for: the last finding says so, and the check ends."""
+
+
+def too_many_errors(span: Span) -> Diagnostic:
+    """The finding at the place of the first error that is not reported."""
+    return Diagnostic(
+        "GAB0701",
+        f"more than {MAX_ERRORS} errors: the rest is not looked for",
+        span,
+        label="the next one",
+        help="mend those above, then check again",
+        facts=(("limit", str(MAX_ERRORS)),),
+    )
+
+
 @dataclass
 class Diagnostics:
-    """Collects findings; the same code at the same place is kept once."""
+    """Collects findings; the same code at the same place is kept once.
+
+    Where it is `bounded`, the first error past `MAX_ERRORS` ends it: `add` then raises
+    `TooManyErrors`, and nothing is kept that comes later.
+    """
 
     found: list[Diagnostic] = field(default_factory=list)
+    bounded: bool = False
+    _errors: int = 0
     _seen: set[tuple[str, str, int, int]] = field(default_factory=set)
 
     def add(self, diagnostic: Diagnostic) -> None:
         span = diagnostic.span
         key = (diagnostic.code, span.source.path, span.start, span.end)
-        if key not in self._seen:
-            self._seen.add(key)
-            self.found.append(diagnostic)
+        if key in self._seen or self._errors > MAX_ERRORS:
+            return
+        self._seen.add(key)
+        if self.bounded and diagnostic.severity is Severity.ERROR:
+            self._errors += 1
+            if self._errors > MAX_ERRORS:
+                self.found.append(too_many_errors(diagnostic.span))
+                raise TooManyErrors
+        self.found.append(diagnostic)
 
     def knows(self, code: str, span: Span) -> bool:
         """Whether this was found here already."""

@@ -22,6 +22,9 @@ _SYNONYMS = (
     frozenset(("bool", "boolean")),
     frozenset(("unit", "class", "module", "layer", "gau")),
 )
+# Bounds on one search: candidates, and letters compared with letters.
+_MAX_CANDIDATES = 2_000
+_MAX_COMPARED = 30_000
 _SYNONYM_SETS: dict[str, list[frozenset[str]]] = {}
 for _group in _SYNONYMS:
     for _word in _group:
@@ -34,11 +37,16 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
     Compared without case and underscores by the Damerau-Levenshtein distance (insert, delete,
     replace, swap neighbours); up to one edit in every three letters counts as a slip. Synonyms are
     found whatever their spelling. Ties go to the candidate that comes first in the alphabet.
+    The search is bounded: among thousands of names, or very long ones, some are not compared.
     """
+    pool = set(candidates)
+    if len(pool) > _MAX_CANDIDATES:
+        return None
+    compared = 0
     folded = _fold(word)
     allowed = max(1, len(folded) // 3) if len(folded) > 1 else 0
     best: tuple[int, int, str] | None = None
-    for candidate in sorted(set(candidates)):
+    for candidate in sorted(pool):
         if candidate == word:
             continue
         other = _fold(candidate)
@@ -48,7 +56,12 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
             distance = 1
         elif abs(len(folded) - len(other)) > allowed:
             continue
+        elif len(set(folded) ^ set(other)) > 2 * allowed:
+            continue  # an edit brings in one letter at most, and removes one
+        elif compared > _MAX_COMPARED:
+            continue
         else:
+            compared += len(folded) * len(other)
             distance = _distance(folded, other)
             # A short word is all slip when every letter of it may change.
             if distance > allowed or distance >= min(len(folded), len(other)):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from gabc.diagnostics.model import Diagnostic
 from gabc.dims import Dim
 from gabc.graph.nodes import ChildRef, Value
 from gabc.graph.static import Apply, Literal, Ref, Static, StaticList, shown
@@ -124,7 +125,13 @@ class Items:
 
 @dataclass(frozen=True, slots=True)
 class Poison:
-    """The result of something already refused. Whatever touches it is silent."""
+    """The result of something already refused. Whatever touches it is silent.
+
+    With `cause` nothing was refused yet: what two branches disagree on, which is a fault only where
+    it is used.
+    """
+
+    cause: Diagnostic | None = None
 
 
 POISON = Poison()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from gabc.diagnostics.model import Edit, Fix
 from gabc.diagnostics.suggest import nearest
 from gabc.elaborate import bound as bd
+from gabc.elaborate.agreement import same_type
 from gabc.elaborate.arguments import bind_primitive
 from gabc.elaborate.bind_names import bind_names
 from gabc.elaborate.bound import Bound, Poison, describe
@@ -26,7 +27,6 @@ from gabc.elaborate.regions import attend_block, scan
 from gabc.elaborate.signatures import bind_types
 from gabc.elaborate.statements import run_body
 from gabc.elaborate.templates import built_in_unit, unit_template
-from gabc.elaborate.zflow import same_type
 from gabc.graph.nodes import ChildRef, Value
 from gabc.graph.static import Apply, Static
 from gabc.ops import PRIMITIVES

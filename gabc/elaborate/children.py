@@ -7,15 +7,16 @@ from collections.abc import Mapping, Sequence
 from gabc.diagnostics.suggest import nearest
 from gabc.dims import Dim
 from gabc.elaborate import bound as bd
+from gabc.elaborate.agreement import same_type
 from gabc.elaborate.bound import Bound
+from gabc.elaborate.dim_static import dim_of
 from gabc.elaborate.evaluator import Evaluator
 from gabc.elaborate.faults import SilentError
 from gabc.elaborate.faults import replace as replace_fix
 from gabc.elaborate.prover import RUNTIME_DIMS, Obligation, Relation
-from gabc.elaborate.zflow import same_type
 from gabc.graph.instance import Children, Instance
 from gabc.graph.nodes import Argument, ChildRef, Graph, Value
-from gabc.graph.static import to_dim
+from gabc.graph.static import Apply, Environment, Literal, Static, to_dim
 from gabc.graph.types import LEADING, TensorType
 from gabc.syntax import tree
 from gabc.syntax.source import Span
@@ -218,21 +219,30 @@ class _UnitCall:
         hyper = self.instance.hypers.get(name)
         if hyper is None:
             definition = self.instance.dims.get(name)
-            inner = None if definition is None else to_dim(definition, {})
-            if inner is None:
-                return Dim.symbol(f"{self.called}.{name}")
-            return inner.substitute(self._mapping(inner.symbols()))
-        if hyper.is_default:
-            inner = to_dim(hyper.given, {})
-            if inner is not None:
-                return inner.substitute(self._mapping(inner.symbols()))
-        elif not self.children.from_caller:
-            given = to_dim(hyper.given, {})
+        elif hyper.is_default or not self.children.from_caller:
+            definition = hyper.given
+        else:
+            definition = None
+        if definition is not None and hyper is not None and not hyper.is_default:
+            given = _as_dim(definition, self.evaluator.scope.env)
             if given is not None:
                 return given
-        # The unit in a slot was written elsewhere: its sizes have no expression here, only a value.
-        foreign = f"{self.called}.{name}"
+        elif definition is not None:
+            inner = _as_dim(definition, self.instance.env)
+            if inner is not None and name not in inner.symbols():
+                return inner.substitute(self._mapping(inner.symbols()))
+        return self._foreign(name)
+
+    def _foreign(self, name: str) -> Dim:
+        """A size that has no expression here, only a value: of a unit written elsewhere."""
         value = self.instance.env.get(name)
+        if isinstance(value, float):
+            known = to_dim(Literal(value), {})
+            if known is not None:
+                return known
+        # By the child, not by what it is called here: in a loop one name calls many.
+        index = f"[{self.ref.index}]" if self.ref.index is not None else ""
+        foreign = f"{self.ref.name}{index}.{name}"
         if isinstance(value, int):
             self.evaluator.scope.env[foreign] = value
         return Dim.symbol(foreign)
@@ -305,10 +315,26 @@ class _UnitCall:
         renames = self._renames()
         for write, output in zip(self.graph.z_writes, outputs, strict=True):
             key = renames.get(write.key, write.key)
-            z.written_by_call(key, output, self.expr.span)
+            z.written_by_call(self.evaluator, write.key, key, output, self.expr.span)
 
     def _refuse(self, code: str, message: str) -> Exception:
         return self.evaluator.refuse(code, message, self.expr.span)
+
+
+def _as_dim(static: Static, env: Environment) -> Dim | None:
+    """A static in the names of `env` as a dim.
+
+    An item of a list is a number there, whatever it was made of: it has no expression.
+    """
+    if _takes_item(static):
+        return None
+    return dim_of(static, env)
+
+
+def _takes_item(static: Static) -> bool:
+    if not isinstance(static, Apply):
+        return False
+    return static.op in ("index", "len") or any(map(_takes_item, static.args))
 
 
 def _count(number: int) -> str:

@@ -86,3 +86,16 @@ def float_dims(env: Environment) -> Mapping[str, Dim]:
             if dim is not None:
                 known[name] = dim
     return known
+
+
+def dim_of(static: Static, env: Environment) -> Dim | None:
+    """A static in the names of `env`, where conditions and floats have their values, as a dim.
+
+    Raises `StaticFault`, or `ZeroDivisionError` or `ValueError` if it is no number.
+    """
+    return to_dim(decided(static, env), float_dims(env))
+
+
+def is_undecided(dim: Dim) -> bool:
+    """Whether a condition, an index or a length in it could not be decided."""
+    return any(name.startswith("(") for name in dim.symbols())

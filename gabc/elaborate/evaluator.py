@@ -9,20 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import TYPE_CHECKING
 
 from gabc.diagnostics.model import Diagnostic, Fix
 from gabc.dims import Dim
 from gabc.elaborate import bound as bd
-from gabc.elaborate.bound import Bound, Poison, describe
+from gabc.elaborate.agreement import same_type
+from gabc.elaborate.bound import POISON, Bound, Poison, describe
 from gabc.elaborate.builder import Builder, Given, Site
-from gabc.elaborate.dim_static import decided, float_dims, static_of
+from gabc.elaborate.dim_static import dim_of, is_undecided, static_of
 from gabc.elaborate.faults import SilentError
 from gabc.elaborate.limits import MAX_SIZE, limit
 from gabc.elaborate.names import AMBIENT, BATCH_AND_LENGTH
 from gabc.elaborate.scope import UnitScope
 from gabc.elaborate.unknown_name import unknown_name
-from gabc.elaborate.zflow import same_type
 from gabc.graph.nodes import Value
 from gabc.graph.static import (
     Apply,
@@ -34,7 +35,6 @@ from gabc.graph.static import (
     StaticValue,
     UnknownStatic,
     evaluate,
-    to_dim,
 )
 from gabc.graph.types import LEADING, Kind, TensorType
 from gabc.ops import PRIMITIVES
@@ -205,11 +205,14 @@ class Evaluator:
         if static is None:
             return None
         try:
-            return to_dim(decided(static, self.scope.env), float_dims(self.scope.env))
+            dim = dim_of(static, self.scope.env)
         except (ZeroDivisionError, ValueError):
             return None
         except StaticFault as fault:
             raise self.refuse("GAB0109", f"this has no value: {fault}", span) from fault
+        if dim is not None and is_undecided(dim) and self.scope.session.scale is not None:
+            raise self.refuse("GAB0109", f"`{span.text}` is no size before the call", span)
+        return dim
 
     def tensor(self, expr: tree.Expr) -> Value:
         """An expression that must be a tensor."""
@@ -229,14 +232,10 @@ class Evaluator:
         if isinstance(result, (Value, bd.Masked)):
             return result
         static = self.as_static(result)
-        if static is None or isinstance(static, StaticList):
-            raise self.refuse(
-                "GAB0109", f"a tensor or a number is needed here, not {describe(result)}", span
-            )
-        if isinstance(static, Literal) and (static.value is None or isinstance(static.value, str)):
-            raise self.refuse(
-                "GAB0109", f"a tensor or a number is needed here, not {describe(static)}", span
-            )
+        is_text = isinstance(static, Literal) and isinstance(static.value, (str, NoneType))
+        if static is None or isinstance(static, StaticList) or is_text:
+            message = f"a tensor or a number is needed here, not {describe(result)}"
+            raise self.refuse("GAB0109", message, span)
         self._check_value(static, span)
         return static
 
@@ -260,6 +259,9 @@ class Evaluator:
     def name(self, name: tree.Name) -> Bound:
         self._refuse_initial_read(name)
         found = self.lookup(name.id)
+        if isinstance(found, Poison) and found.cause is not None:
+            self.locals[name.id] = POISON
+            raise Refused(found.cause)
         if found is not None:
             if name.id in self.forbidden_captures:
                 raise self.refuse(
@@ -393,6 +395,6 @@ class Evaluator:
             )
         site = Site(span, spans, names, self.time, self.parameter)
         outputs = self.builder.primitive(PRIMITIVES[primitive], args, site)
-        if isinstance(outputs, bd.Masked):
-            return outputs
-        return outputs[0] if len(outputs) == 1 else bd.Items(outputs)
+        if isinstance(outputs, bd.Masked) or len(outputs) > 1:
+            return outputs if isinstance(outputs, bd.Masked) else bd.Items(outputs)
+        return outputs[0]

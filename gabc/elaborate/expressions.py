@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from gabc.diagnostics.model import Diagnostics
 from gabc.elaborate import bound as bd
+from gabc.elaborate.agreement import same_type
 from gabc.elaborate.bound import POISON, Bound, Poison, describe
 from gabc.elaborate.calls import call
 from gabc.elaborate.evaluator import Evaluator
 from gabc.elaborate.faults import SilentError
 from gabc.elaborate.limits import MAX_CHILDREN, limit
 from gabc.elaborate.subscripts import subscript
+from gabc.graph.nodes import Value
 from gabc.graph.static import Apply, Literal, Static, UnknownStatic
 from gabc.ops.base import Refused
 from gabc.syntax import tree
@@ -130,31 +134,64 @@ def _array(evaluator: Evaluator, expr: tree.Binary, left: Bound, right: Bound) -
 
 
 def _conditional(evaluator: Evaluator, expr: tree.Conditional, names: Sequence[str]) -> Bound:
-    static = evaluator.expr(expr.condition)
     decided = evaluator.condition(expr.condition)
-    if decided is not None:
+    condition = evaluator.as_static(evaluator.expr(expr.condition))
+    with evaluator.under_condition():
+        if decided is None:
+            return _undecided(evaluator, expr, condition, names)
         chosen = evaluator.expr(expr.then if decided else expr.otherwise, names)
-        condition = evaluator.as_static(static)
-        other = None
-        if condition is not None and evaluator.as_static(chosen) is not None:
-            other = _quiet_static(evaluator, expr.otherwise if decided else expr.then)
-        this = evaluator.as_static(chosen)
-        if condition is None or this is None or other is None:
-            return chosen
-        return Apply("if", (condition, this, other) if decided else (condition, other, this))
-    then, otherwise = evaluator.expr(expr.then, names), evaluator.expr(expr.otherwise, names)
-    a, b, c = evaluator.as_static(then), evaluator.as_static(otherwise), evaluator.as_static(static)
-    if a is not None and b is not None and c is not None:
-        return Apply("if", (c, a, b))
+    this = evaluator.as_static(chosen)
+    if condition is None or this is None:
+        return chosen
+    other = _quiet_static(evaluator, expr.otherwise if decided else expr.then)
+    if other is None:
+        return chosen
+    return Apply("if", (condition, this, other) if decided else (condition, other, this))
+
+
+def _undecided(
+    evaluator: Evaluator, expr: tree.Conditional, condition: Static | None, names: Sequence[str]
+) -> Bound:
+    """A unit checked alone: both branches, which agree in their types."""
+    before = None if evaluator.z is None else evaluator.z.snapshot()
+    then = evaluator.expr(expr.then, names)
+    after = None if evaluator.z is None else evaluator.z.snapshot()
+    if evaluator.z is not None and before is not None:
+        evaluator.z.restore(before)
+    otherwise = evaluator.expr(expr.otherwise, names)
+    if evaluator.z is not None and after is not None:
+        evaluator.z.join(evaluator, after)
+    if isinstance(then, Poison) or isinstance(otherwise, Poison):
+        return POISON
+    a, b = evaluator.as_static(then), evaluator.as_static(otherwise)
+    if a is not None and b is not None and condition is not None:
+        return Apply("if", (condition, a, b))
+    if isinstance(then, Value) and isinstance(otherwise, Value):
+        what = "the other branch"
+        same_type(evaluator, then.type, otherwise.type, expr.otherwise.span, what)
     return then
 
 
 def _quiet_static(evaluator: Evaluator, expr: tree.Expr) -> Static | None:
-    """The branch not taken, if it is static: it is printed, not evaluated."""
+    """The branch not taken, if it is static: it is printed, and nothing of it happens."""
+    apart = _apart(evaluator)
     try:
-        return evaluator.as_static(evaluator.expr(expr))
-    except (Refused, SilentError):
+        static = apart.as_static(apart.expr(expr))
+    except (Refused, SilentError, UnknownStatic):
         return None
+    if apart.scope.session.mentions_layer:
+        evaluator.scope.session.mentions_layer = True
+    return static
+
+
+def _apart(evaluator: Evaluator) -> Evaluator:
+    """An evaluator that sees the same names and leaves no trace.
+
+    It has no Z, builds nothing, and what it finds, requires or counts is lost.
+    """
+    session = replace(evaluator.scope.session, diagnostics=Diagnostics())
+    scope = replace(evaluator.scope, session=session, prover=evaluator.scope.prover.copy())
+    return replace(evaluator, scope=scope, builder=None, z=None, locals=dict(evaluator.locals))
 
 
 def _attribute(evaluator: Evaluator, expr: tree.Attribute) -> Bound:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from gabc.diagnostics.model import Diagnostic, Related
 from gabc.dims import ContradictionError, Dim
@@ -12,6 +13,7 @@ from gabc.elaborate.declare import check_size, may_declare
 from gabc.elaborate.evaluator import Evaluator
 from gabc.elaborate.faults import SilentError
 from gabc.elaborate.parts import declare_child, declare_param
+from gabc.elaborate.prover import Assumption, Relation, holds
 from gabc.elaborate.scope import UnitScope
 from gabc.elaborate.zflow import Declared, ZFlow
 from gabc.graph.static import Apply, Literal, Ref, Static, UnknownStatic, names, shown, to_dim
@@ -76,14 +78,51 @@ def _member_if(
     if decided is not None:
         declare_members(evaluator, z, then if decided else otherwise)
         return
-    # Checked alone: what either branch declares is declared, once.
+    _both(evaluator, z, then, otherwise)
+
+
+def _both(
+    evaluator: Evaluator, z: ZFlow, then: Sequence[tree.Member], otherwise: Sequence[tree.Member]
+) -> None:
+    """A unit checked alone: what either branch declares is declared, once; facts hold in both."""
+    prover = evaluator.scope.prover
+    outside, told = prover.facts, len(prover.assumed)
+    prover.facts = outside.copy()
     declare_members(evaluator, z, then)
+    facts_then, in_then = prover.facts, prover.assumed[told:]
+    prover.facts, prover.assumed = outside.copy(), prover.assumed[:told]
     known = set(evaluator.scope.members)
+    again = [dim for dim in otherwise if isinstance(dim, tree.Dim) and dim.name.id in known]
+    for dim in again:
+        _define(evaluator, dim, evaluator.dim(dim.value))
     declare_members(
         evaluator,
         z,
         [m for m in otherwise if not (hasattr(m, "name") and m.name.id in known)],
     )
+    facts_otherwise, in_otherwise = prover.facts, prover.assumed[told:]
+    prover.facts, prover.assumed = outside, prover.assumed[:told]
+    branches = (then, facts_otherwise, in_then), (otherwise, facts_then, in_otherwise)
+    twice = {dim.name.id for dim in again}
+    for members, other, assumed in branches:
+        # The dim of one branch is used under its condition only: there it is what it is.
+        own = {m.name.id for m in members if isinstance(m, tree.Dim)} - twice
+        for fact in assumed:
+            if _defines(fact, own) or holds(other, fact):
+                with suppress(ContradictionError):  # a fault of its own branch, reported there
+                    prover.assume(fact)
+
+
+def _defines(fact: Assumption, names_: set[str]) -> bool:
+    return any(fact.left == Dim.symbol(name) for name in names_)
+
+
+def _define(evaluator: Evaluator, member: tree.Dim, dim: Dim) -> None:
+    """Take a dim's definition for a fact."""
+    try:
+        evaluator.scope.prover.assume(Assumption(Relation.EQUAL, Dim.symbol(member.name.id), dim))
+    except ContradictionError as contradiction:
+        raise evaluator.refuse("GAB0208", str(contradiction), member.span) from contradiction
 
 
 def _declared(evaluator: Evaluator, entry: tree.ZEntry) -> Declared:
@@ -110,10 +149,7 @@ def _declare_dim(evaluator: Evaluator, member: tree.Dim) -> None:
     dim = evaluator.dim(member.value)
     scope.dims[name] = static
     scope.members[name] = Ref(name)
-    try:
-        scope.prover.facts.assume_equal(Dim.symbol(name), dim)
-    except ContradictionError as contradiction:
-        raise evaluator.refuse("GAB0208", str(contradiction), member.span) from contradiction
+    _define(evaluator, member, dim)
     scope.prover.declare_positive(name)
     sizes = scope.sizes
     if dim.symbols() <= sizes.keys():
@@ -153,7 +189,7 @@ def _require(evaluator: Evaluator, member: tree.Require) -> None:
 
 def _assume(scope: UnitScope, static: Static, member: tree.Require) -> None:
     """What a requirement says of dims is a fact from here on."""
-    facts = scope.prover.facts
+    prover = scope.prover
     try:
         match static:
             case Apply("and", (left, right)):
@@ -162,11 +198,11 @@ def _assume(scope: UnitScope, static: Static, member: tree.Require) -> None:
             case Apply("==", (Apply("%", (number, divisor)), Literal(0))):
                 dims = to_dim(number, {}), to_dim(divisor, {})
                 if dims[0] is not None and dims[1] is not None:
-                    facts.assume_divides(dims[1], dims[0])
+                    prover.assume(Assumption(Relation.DIVIDES, dims[1], dims[0]))
             case Apply("==", (left, right)):
                 dims = to_dim(left, {}), to_dim(right, {})
                 if dims[0] is not None and dims[1] is not None:
-                    facts.assume_equal(dims[0], dims[1])
+                    prover.assume(Assumption(Relation.EQUAL, dims[0], dims[1]))
     except ContradictionError as contradiction:
         raise Refused(
             Diagnostic("GAB0208", str(contradiction), member.condition.span)

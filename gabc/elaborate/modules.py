@@ -126,13 +126,15 @@ class Loader:
         name = imported.name
         own = [key for key, value in source.scope.items() if value.module is source]
         near = nearest(name.id, own)
+        # Under the name that the file uses: every use stays as it is.
+        text = near if near is None or imported.alias else f"{near} as {name.id}"
         self._diagnostics.add(
             Diagnostic(
                 "GAB0103",
                 f"`{'.'.join(part.id for part in item.module)}` defines no `{name.id}`",
                 name.span,
                 help=f"did you mean `{near}`?" if near else f"it defines {', '.join(own)}",
-                fixes=_rename(name.span, near),
+                fixes=_rename(name.span, text),
             )
         )
 

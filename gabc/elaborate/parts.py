@@ -207,6 +207,8 @@ def instantiate(scope: UnitScope, template: bd.UnitTemplate, span: Span) -> Inst
     outside, session.mentions_layer = session.mentions_layer, False
     try:
         instance = session.rules.unit(session, template, position)
+        if session.mentions_layer:
+            session.layered.add(instance)
         if arguments is not None and instance.graph is not None and not session.mentions_layer:
             session.reusable[key] = instance
     finally:

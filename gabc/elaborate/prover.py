@@ -37,6 +37,15 @@ class Relation(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Assumption:
+    """What a unit takes for a fact: `EQUAL`, or `left` `DIVIDES` `right`."""
+
+    relation: Relation
+    left: Dim
+    right: Dim
+
+
+@dataclass(frozen=True, slots=True)
 class Obligation:
     """A relation between two dims; `POSITIVE` and `BOUNDED` say something of `left` only."""
 
@@ -72,9 +81,28 @@ class DimProver:
 
     def __init__(self) -> None:
         self.facts = Facts()
+        self.assumed: list[Assumption] = []
+        """What the facts were told, in order."""
         self.obligations: list[Obligation] = []
         self._met: set[tuple[Relation, Dim, Dim]] = set()
         """What was asked before: a second failure of the same would be no news."""
+
+    def copy(self) -> DimProver:
+        """A prover that knows the same and goes its own way."""
+        other = DimProver()
+        other.facts = self.facts.copy()
+        other.assumed = list(self.assumed)
+        other.obligations = list(self.obligations)
+        other._met = set(self._met)
+        return other
+
+    def assume(self, fact: Assumption) -> None:
+        """Take something for a fact. Raises `ContradictionError`."""
+        if fact.relation is Relation.EQUAL:
+            self.facts.assume_equal(fact.left, fact.right)
+        else:
+            self.facts.assume_divides(fact.left, fact.right)
+        self.assumed.append(fact)
 
     def are_equal(self, left: Dim, right: Dim) -> bool:
         return self.facts.proves_equal(left, right)
@@ -188,6 +216,13 @@ class DimProver:
                 )
             )
         self.obligations.append(obligation)
+
+
+def holds(facts: Facts, fact: Assumption) -> bool:
+    """Whether other facts prove it."""
+    if fact.relation is Relation.EQUAL:
+        return facts.proves_equal(fact.left, fact.right)
+    return facts.proves_divides(fact.left, fact.right)
 
 
 def _is_foreign(left: Dim, right: Dim) -> bool:

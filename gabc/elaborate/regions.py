@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from gabc.dims import Dim
 from gabc.elaborate import bound as bd
+from gabc.elaborate.agreement import same_type
 from gabc.elaborate.arguments import bind_primitive
 from gabc.elaborate.bound import POISON, Bound, Poison, describe
 from gabc.elaborate.builder import Builder
@@ -14,7 +15,6 @@ from gabc.elaborate.evaluator import Evaluator
 from gabc.elaborate.faults import SilentError
 from gabc.elaborate.prover import RUNTIME_DIMS
 from gabc.elaborate.statements import run_body
-from gabc.elaborate.zflow import same_type
 from gabc.graph.nodes import Carried, Region, Value
 from gabc.graph.static import Static
 from gabc.graph.types import ONE, B, L, TensorType

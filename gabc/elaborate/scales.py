@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterable
 
+from gabc.diagnostics.model import MAX_EXCERPT
+from gabc.diagnostics.suggest import nearest
 from gabc.graph.instance import Scale
 
 _ROWS: tuple[tuple[str, int, int, int | None, float, float, int], ...] = (
@@ -36,7 +40,10 @@ MAX_WIDTH = 1 << 20
 MAX_BLOCKS = 10_000
 
 _ALIASES = {"1.3B": "1300M"}
-_CUSTOM = re.compile(r"(\d{1,9})x(\d{1,9})", re.ASCII)
+_CUSTOM = re.compile(r"(\d+)x(\d+)", re.ASCII)
+_DIGITS = 9
+_SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([KMBT])", re.ASCII | re.IGNORECASE)
+_UNITS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 
 
 class ScaleError(ValueError):
@@ -53,14 +60,49 @@ def parse_scale(text: str) -> Scale:
         return SCALES[name]
     match = _CUSTOM.fullmatch(text)
     if match is None:
+        near = _nearest(text, SCALES)
+        hint = f"; did you mean `{near}`?" if near else ":"
         raise ScaleError(
-            f"unknown scale `{text}`: use one of {', '.join(SCALES)}, "
+            f"unknown scale `{_shown(text)}`{hint} use one of {', '.join(SCALES)}, "
             "or WIDTHxBLOCKS such as `64x2`"
         )
-    width, blocks = int(match[1]), int(match[2])
+    # Of more digits than are allowed, no number is made: that takes time.
+    width, blocks = (int(part) if len(part) <= _DIGITS else 10**_DIGITS for part in match.groups())
     if not 1 <= width <= MAX_WIDTH or not 1 <= blocks <= MAX_BLOCKS:
         raise ScaleError(
-            f"scale `{text}` is out of range: the width may be 1 to {MAX_WIDTH}, "
+            f"scale `{_shown(text)}` is out of range: the width may be 1 to {MAX_WIDTH}, "
             f"the number of blocks 1 to {MAX_BLOCKS}"
         )
     return Scale(text, width, blocks)
+
+
+def parse_fitted(text: str) -> Scale:
+    """A scale that has a reference size to fit a design to. Raises `ScaleError`."""
+    sized = [name for name, scale in SCALES.items() if scale.reference_params is not None]
+    name = _ALIASES.get(text, text)
+    if name in sized:
+        return SCALES[name]
+    if name in SCALES or _CUSTOM.fullmatch(text):
+        reason, near = f"scale `{_shown(text)}` has no reference size to fit", None
+    else:
+        reason, near = f"unknown scale `{_shown(text)}`", _nearest(text, sized)
+    hint = f"; did you mean `{near}`?" if near else ":"
+    raise ScaleError(f"{reason}{hint} fit to one of {', '.join(sized)}")
+
+
+def _nearest(text: str, names: Iterable[str]) -> str | None:
+    """The name nearest in size where `text` is one, in spelling where not."""
+    size = _size(text)
+    if not size:
+        return nearest(text, names)
+    return min(names, key=lambda name: abs(math.log(_size(name) / size)))
+
+
+def _size(text: str) -> float:
+    """`2.7B` as a number, 0 where it is none."""
+    match = _SIZE.fullmatch(text)
+    return float(match[1]) * _UNITS[match[2].upper()] if match else 0.0
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= MAX_EXCERPT else f"{text[: MAX_EXCERPT - 3]}..."

@@ -48,12 +48,18 @@ class Session:
     """The units being elaborated, outermost first."""
     obligations: dict[Instance, tuple[Obligation, ...]] = field(default_factory=dict)
     """What each instance leaves open, in its own names: dims bound at the call."""
+    never_evaluated: list[Obligation] = field(default_factory=list)
+    """What no caller has to prove and no number decided."""
     z_read: set[str] = field(default_factory=set)
     """Every Z key that is read somewhere (membership only: its order reaches no output)."""
     z_written: dict[str, Span] = field(default_factory=dict)
     """Every Z key that is written somewhere, and where first."""
+    z_renamed: set[str] = field(default_factory=set)
+    """Every Z key whose write a call renames: it is the other key that is to be read."""
     mentions_layer: bool = False
     """Whether anything so far depended on `layer`."""
+    layered: set[Instance] = field(default_factory=set)
+    """Units with a text that depends on `layer`, in themselves or below (membership only)."""
     reusable: dict[Hashable, Instance] = field(default_factory=dict)
     """Units that do not depend on `layer`, by their place in the block and what they are given."""
     reached: set[UnitDefinition] = field(default_factory=set)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from gabc.dims import Dim
 from gabc.elaborate import bound as bd
+from gabc.elaborate.agreement import same_type
 from gabc.elaborate.bound import Bound
 from gabc.elaborate.evaluator import Evaluator
-from gabc.elaborate.zflow import same_type
 from gabc.graph.nodes import CallDim, Value
 from gabc.graph.static import Ref
 from gabc.graph.types import RESIDUAL_STREAM, Kind, TensorType

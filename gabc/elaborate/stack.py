@@ -13,6 +13,7 @@ from gabc.elaborate.faults import SilentError, replace
 from gabc.elaborate.modules import Module, UnitDefinition
 from gabc.elaborate.rules import RULES
 from gabc.elaborate.scope import Session, UnitScope, integers
+from gabc.elaborate.shared import check_shared
 from gabc.elaborate.units import elaborate_unit
 from gabc.graph.instance import Head, Instance, Scale, Stack
 from gabc.graph.nodes import Graph, ZRead
@@ -50,8 +51,13 @@ def elaborate_stack(
     head = _head(session, root, design)
     if blocks is None or head is None or diagnostics.has_errors_since(errors):
         return None
+    lost = [obligation.message for obligation in session.never_evaluated]
+    if lost:
+        assert diagnostics.has_errors, f"obligations that nothing decides: {lost}"
+        return None  # the fault was reported at an earlier scale
     if not _check_root(blocks[0], design, diagnostics):
         return None
+    check_shared(blocks, session)
     _thread_z(blocks, session)
     _unread_writes(session)
     if diagnostics.has_errors_since(errors):
@@ -302,7 +308,7 @@ def _thread_z(blocks: tuple[Instance, ...], session: Session) -> None:
 
 def _unread_writes(session: Session) -> None:
     for key, span in session.z_written.items():
-        if key not in session.z_read:
+        if key not in session.z_read and key not in session.z_renamed:
             session.diagnostics.add(
                 Diagnostic(
                     "GAB0307",

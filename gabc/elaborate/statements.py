@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gabc.elaborate import bound as bd
+from gabc.elaborate.agreement import joined_value, same_type
 from gabc.elaborate.bound import POISON, Bound, Poison, describe
 from gabc.elaborate.evaluator import Evaluator
 from gabc.elaborate.faults import SilentError
@@ -55,8 +56,11 @@ def _poison(evaluator: Evaluator, statement: tree.Stmt) -> Results | None:
                     evaluator.locals[target.base.id] = POISON
         case tree.State(_, name, _, _):
             evaluator.locals[name.id] = POISON
-        case tree.For(_, _, _, inner) | tree.If(_, _, inner, _):
+        case tree.For(_, _, _, inner):
             for part in inner:
+                _poison(evaluator, part)
+        case tree.If(_, _, then, otherwise):
+            for part in (*then, *otherwise):
                 _poison(evaluator, part)
     return None
 
@@ -208,34 +212,60 @@ def _if(evaluator: Evaluator, statement: tree.If, names: Sequence[str]) -> Resul
 
 def _both(evaluator: Evaluator, statement: tree.If, names: Sequence[str]) -> Results | None:
     """A unit checked alone: both branches, and afterwards what both agree on."""
+    z = evaluator.z
     before = dict(evaluator.locals)
-    z_before = None if evaluator.z is None else dict(evaluator.z.current)
+    z_before = None if z is None else z.snapshot()
     then = run_body(evaluator, statement.then, names)
     after_then, evaluator.locals = evaluator.locals, dict(before)
-    z_then = None
-    if evaluator.z is not None and z_before is not None:
-        z_then, evaluator.z.current = evaluator.z.current, z_before
+    z_then = None if z is None else z.snapshot()
+    if z is not None and z_before is not None:
+        z.restore(z_before)
     otherwise = run_body(evaluator, statement.otherwise, names)
     if then is not None and otherwise is None:
         return None
     if otherwise is not None and then is None:
         evaluator.locals = after_then
-        if evaluator.z is not None and z_then is not None:
-            evaluator.z.current = z_then
+        if z is not None and z_then is not None:
+            z.restore(z_then)
         return None
-    merged: dict[str, Bound] = {}
-    for name, bound in after_then.items():
-        if name in evaluator.locals:
-            merged[name] = bound
-        else:
-            merged[name] = POISON
-    for name in evaluator.locals:
-        merged.setdefault(name, POISON)
-    evaluator.locals = merged
-    if evaluator.z is not None and z_then is not None:
-        here = evaluator.z.current
-        evaluator.z.current = {key: value for key, value in z_then.items() if key in here}
+    evaluator.locals = _joined(evaluator, after_then, evaluator.locals)
+    if z is not None and z_then is not None:
+        z.join(evaluator, z_then)
+    if then is not None and otherwise is not None:
+        _check_returns(evaluator, statement, then, otherwise)
     return then
+
+
+def _joined(
+    evaluator: Evaluator, then: dict[str, Bound], otherwise: dict[str, Bound]
+) -> dict[str, Bound]:
+    """The names after both branches. A tensor has one type: else it is a fault to use it."""
+    merged: dict[str, Bound] = dict.fromkeys((*then, *otherwise), POISON)
+    for name in then.keys() & otherwise.keys():
+        here, there = then[name], otherwise[name]
+        if isinstance(here, Value) and isinstance(there, Value) and here is not there:
+            merged[name] = joined_value(evaluator, f"`{name}`", here, there, "GAB0201")
+        elif isinstance(there, Poison):
+            merged[name] = there
+        else:
+            merged[name] = here
+    return merged
+
+
+def _check_returns(
+    evaluator: Evaluator, statement: tree.If, then: Results, otherwise: Results
+) -> None:
+    """Both branches return the same types."""
+    if len(then) != len(otherwise):
+        raise evaluator.refuse(
+            "GAB0206",
+            f"one branch returns {len(then)} values, the other {len(otherwise)}",
+            statement.span,
+        )
+    for here, there in zip(then, otherwise, strict=True):
+        if isinstance(here, Value) and isinstance(there, Value):
+            what = "the other branch's result"
+            same_type(evaluator, here.type, there.type, there.span, what, "GAB0206")
 
 
 def _for(evaluator: Evaluator, statement: tree.For, names: Sequence[str]) -> Results | None:

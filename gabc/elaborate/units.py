@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gabc.diagnostics.model import Diagnostic
+from gabc.diagnostics.model import Diagnostic, Related
 from gabc.dims import Dim
 from gabc.elaborate import bound as bd
+from gabc.elaborate.agreement import same_type
 from gabc.elaborate.bound import Poison
 from gabc.elaborate.builder import Builder
 from gabc.elaborate.declare import may_declare
@@ -16,13 +17,14 @@ from gabc.elaborate.hypers import bind_hypers
 from gabc.elaborate.limits import MAX_DEPTH, LimitReached
 from gabc.elaborate.members import declare_members
 from gabc.elaborate.modules import UnitDefinition
-from gabc.elaborate.prover import Obligation, discharge
+from gabc.elaborate.prover import RUNTIME_DIMS, Obligation, discharge
 from gabc.elaborate.scope import Session, UnitScope
 from gabc.elaborate.signatures import declare_inputs
 from gabc.elaborate.statements import run_body
-from gabc.elaborate.zflow import ZFlow, same_type
+from gabc.elaborate.zflow import ZFlow
 from gabc.graph.instance import Instance
 from gabc.graph.nodes import Graph, Value
+from gabc.graph.types import LEADING
 from gabc.ops.base import Refused
 from gabc.syntax import tree
 from gabc.syntax.source import Span
@@ -131,7 +133,13 @@ def _elaborate(scope: UnitScope, span: Span) -> Instance:
 
 
 def _about_calls(scope: UnitScope, obligations: Sequence[Obligation]) -> tuple[Obligation, ...]:
-    """What callers have to prove: obligations on dims of the call. The rest waits for numbers."""
+    """What callers have to prove: obligations on dims of the call.
+
+    In a unit checked alone the rest waits for numbers. At a scale there are none to wait for:
+    something is left only where the design has a fault, perhaps one that is reported later.
+    """
+    known = scope.sizes.keys() | scope.call_dims.keys() | RUNTIME_DIMS | LEADING.symbols()
+    scope.session.never_evaluated += [o for o in obligations if not o.symbols <= known]
     return tuple(o for o in obligations if o.symbols & scope.call_dims.keys())
 
 
@@ -152,6 +160,7 @@ def _forward(scope: UnitScope, z: ZFlow, forward: tree.Forward) -> Graph | None:
         return None
     for value, arg in zip(inputs, forward.args, strict=True):
         may_declare(scope, arg.name, evaluator.locals)
+        _refuse_read_of_same_name(scope, z, arg.name)
         evaluator.locals[arg.name.id] = value
     results = run_body(evaluator, forward.body)
     if results is None or any(isinstance(result, Poison) for result in results):
@@ -172,6 +181,21 @@ def _forward(scope: UnitScope, z: ZFlow, forward: tree.Forward) -> Graph | None:
         call_dims,
         forward.span,
     )
+
+
+def _refuse_read_of_same_name(scope: UnitScope, z: ZFlow, name: tree.Name) -> None:
+    """A call binds arguments and reads by keyword: one name cannot be both."""
+    declared = z.declared_reads.get(name.id)
+    if declared is not None:
+        scope.report(
+            Diagnostic(
+                "GAB0104",
+                f"`{name.id}` is an argument and a Z entry that is read: one of the two needs "
+                "another name",
+                name.span,
+                related=(Related(declared.span, "read here"),),
+            )
+        )
 
 
 def _check_result(evaluator: Evaluator, forward: tree.Forward, values: Sequence[Value]) -> None:

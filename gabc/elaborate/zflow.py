@@ -7,11 +7,12 @@ the unit from outside, and the unit's graph says so. A call passes the whole Z o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gabc.diagnostics.model import Diagnostic, Related
 from gabc.diagnostics.suggest import nearest
+from gabc.elaborate.agreement import joined_value, same_entry, same_type
 from gabc.elaborate.bound import POISON, Bound, Masked, Poison
 from gabc.graph.nodes import Value, ZRead, ZWrite
 from gabc.graph.static import UnknownStatic
@@ -34,6 +35,15 @@ class Declared:
     span: Span
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ZState:
+    """What may differ between two branches of a unit that is checked alone."""
+
+    current: dict[str, tuple[Value | Poison, Span]]
+    entering: dict[str, ZRead]
+    in_statement: dict[str, Span]
+
+
 @dataclass(eq=False)
 class ZFlow:
     """`current` is what Z holds at this point of `forward` and where it was written."""
@@ -51,6 +61,28 @@ class ZFlow:
     made_writes: set[str] = field(default_factory=set)
     """Keys (without an index) read or written in any branch, here or in a unit called."""
 
+    # ---------------------------------------------------------------- branches
+
+    def snapshot(self) -> ZState:
+        """The state at this point."""
+        return ZState(dict(self.current), dict(self.entering), dict(self.in_statement))
+
+    def restore(self, state: ZState) -> None:
+        """Go back to a state, to try another branch from there."""
+        self.current, self.entering = dict(state.current), dict(state.entering)
+        self.in_statement = dict(state.in_statement)
+
+    def join(self, evaluator: Evaluator, other: ZState) -> None:
+        """Keep what this branch and the other, which ended in `other`, have in common."""
+        joined: dict[str, tuple[Value | Poison, Span]] = {}
+        for key, (value, span) in other.current.items():
+            if key in self.current:
+                here, _ = self.current[key]
+                joined[key] = (joined_value(evaluator, f"Z.{key}", value, here, "GAB0303"), span)
+        self.current = joined
+        self.entering = {**self.entering, **other.entering}
+        self.in_statement = {**self.in_statement, **other.in_statement}
+
     # ---------------------------------------------------------------- reads
 
     def read(
@@ -61,7 +93,7 @@ class ZFlow:
         self.made_reads.add(key.id)
         evaluator.scope.session.z_read.add(key.id)
         if name in self.current:
-            return self.current[name][0]
+            return self._known(evaluator, key, index, span)
         declared = self._declared_read(key, index)
         if declared.optional and not self.static_depth:
             raise Refused(
@@ -74,7 +106,7 @@ class ZFlow:
                     related=(Related(declared.span, "declared optional here"),),
                 )
             )
-        return self._enter(name, declared.type, span, optional=False, path=(self.unit,))
+        return self._enter(evaluator, name, declared.type, span, False, (self.unit,))
 
     def coalesce(
         self,
@@ -89,26 +121,59 @@ class ZFlow:
         self.made_reads.add(key.id)
         evaluator.scope.session.z_read.add(key.id)
         default = evaluator.expr(expr.right)
-        if name in self.current:
-            return self.current[name][0]
-        declared = self._declared_read(key, index)
-        if not declared.optional:
-            return self._enter(name, declared.type, expr.left.span, False, (self.unit,))
-        value = self._enter(name, declared.type, expr.left.span, True, (self.unit,))
         fallback = evaluator.as_value(default, expr.right.span)
-        same_type(evaluator, declared.type, fallback.type, expr.right.span, f"default of Z.{name}")
+        what = f"default of Z.{name}"
+        if name in self.current:
+            known = self._known(evaluator, key, index, expr.left.span)
+            if isinstance(known, Value):
+                same_type(evaluator, known.type, fallback.type, expr.right.span, what)
+            return known
+        declared = self._declared_read(key, index)
+        same_type(evaluator, declared.type, fallback.type, expr.right.span, what)
+        optional = declared.optional
+        value = self._enter(evaluator, name, declared.type, expr.left.span, optional, (self.unit,))
+        if not optional:
+            return value
         assert evaluator.builder is not None
         (result,) = evaluator.builder.add(
             "coalesce", {"value": value, "default": fallback}, [declared.type], expr.span, names
         )
         return result
 
+    def _known(
+        self, evaluator: Evaluator, key: tree.Name, index: tree.Expr | None, span: Span
+    ) -> Value | Poison:
+        """An entry that was written in this unit before; a declaration of the read must fit it."""
+        name = self._key(evaluator, key, index)
+        value, written = self.current[name]
+        if isinstance(value, Poison):
+            if value.cause is None:
+                return value
+            self.current[name] = (POISON, written)
+            raise Refused(value.cause)
+        if key.id in self.declared_reads:
+            declared = self._declared_read(key, index)
+            related = Related(written, f"written here as {value.type}")
+            same_entry(evaluator, name, declared.type, value.type, span, related)
+        return value
+
     def _enter(
-        self, name: str, type_: TensorType, span: Span, optional: bool, path: tuple[str, ...]
+        self,
+        evaluator: Evaluator,
+        name: str,
+        type_: TensorType,
+        span: Span,
+        optional: bool,
+        path: tuple[str, ...],
     ) -> Value:
-        """The entry as it comes from outside; a required read makes an optional one required."""
+        """The entry as it comes from outside; a required read makes an optional one required.
+
+        Everyone who reads it reads it with one type.
+        """
         known = self.entering.get(name)
         if known is not None:
+            related = Related(known.value.span, f"read here as {known.value.type}")
+            same_entry(evaluator, name, known.value.type, type_, span, related)
             if known.optional and not optional:
                 self.entering[name] = ZRead(name, known.value, False, path)
             return known.value
@@ -131,17 +196,19 @@ class ZFlow:
                     else f"add `reads {key.id}: [...]` before the unit's parameters",
                 )
             )
-        if declared.indexed is not (index is not None):
+        self._check_indexed(key.id, declared, index is not None, key.span)
+        return declared
+
+    def _check_indexed(self, key: str, declared: Declared, is_indexed: bool, span: Span) -> None:
+        if declared.indexed is not is_indexed:
             raise Refused(
                 Diagnostic(
                     "GAB0302",
-                    f"`Z.{key.id}` is declared {'with' if declared.indexed else 'without'} an "
-                    "index",
-                    key.span,
+                    f"`Z.{key}` is declared {'with' if declared.indexed else 'without'} an index",
+                    span,
                     related=(Related(declared.span, "declared here"),),
                 )
             )
-        return declared
 
     def _key(self, evaluator: Evaluator, key: tree.Name, index: tree.Expr | None) -> str:
         if index is None:
@@ -180,6 +247,7 @@ class ZFlow:
                     else f"add `writes {key.id}: [...]` before the unit's parameters",
                 )
             )
+        self._check_indexed(key.id, declared, index is not None, span)
         if isinstance(value, Poison):
             self.current[name] = (POISON, span)
             return
@@ -200,21 +268,38 @@ class ZFlow:
         `key` is the entry's name here (a call may rename), `type_` its type in this unit's names.
         """
         self.made_reads.add(_base(key))
+        evaluator.scope.session.z_read.add(_base(key))
         if key in self.current:
             value, written = self.current[key]
             if isinstance(value, Poison):
+                if value.cause is not None:
+                    raise Refused(value.cause)
                 return None
-            try:
-                same_type(evaluator, type_, value.type, span, f"Z.{key}", "GAB0303")
-            except Refused as refused:
-                related = Related(written, f"written here as {value.type}")
-                raise Refused(_with_related(refused.diagnostic, related)) from None
+            related = Related(written, f"written here as {value.type}")
+            same_entry(evaluator, key, type_, value.type, span, related)
             return value
-        return self._enter(key, type_, read.value.span, read.optional, (self.unit, *read.path))
+        declared = self.declared_reads.get(_base(key))
+        if declared is not None:
+            self._check_indexed(_base(key), declared, "[" in key, span)
+            related = Related(declared.span, "declared here")
+            same_entry(evaluator, key, declared.type, type_, span, related)
+        path = (self.unit, *read.path)
+        return self._enter(evaluator, key, type_, read.value.span, read.optional, path)
 
-    def written_by_call(self, key: str, value: Value, span: Span) -> None:
-        """A child wrote an entry."""
+    def written_by_call(
+        self, evaluator: Evaluator, inner: str, key: str, value: Value, span: Span
+    ) -> None:
+        """A child wrote an entry: `inner` to the child, `key` here (a call may rename)."""
         self.made_writes.add(_base(key))
+        session = evaluator.scope.session
+        if inner != key:
+            session.z_renamed.add(_base(inner))
+            session.z_written.setdefault(_base(key), span)
+        declared = self.declared_writes.get(_base(key))
+        if declared is not None:
+            self._check_indexed(_base(key), declared, "[" in key, span)
+            related = Related(declared.span, "declared here")
+            same_entry(evaluator, key, declared.type, value.type, span, related)
         if key in self.in_statement:
             raise Refused(
                 Diagnostic(
@@ -240,46 +325,3 @@ class ZFlow:
 def _base(key: str) -> str:
     """`skip` of `skip[3]`."""
     return key.partition("[")[0]
-
-
-def same_type(
-    evaluator: Evaluator,
-    expected: TensorType,
-    actual: TensorType,
-    span: Span,
-    what: str,
-    code: str = "GAB0201",
-) -> None:
-    """Require equal types; the message shows both."""
-    if expected == actual:
-        return
-    message = f"{what} is {expected}, and this is {actual}"
-    if expected.kind != actual.kind or expected.rank != actual.rank:
-        fault = _mismatch(expected, actual) if code == "GAB0201" else code
-        raise Refused(Diagnostic(fault, message, span, expected=str(expected), actual=str(actual)))
-    for left, right in zip(expected.dims, actual.dims, strict=True):
-        try:
-            evaluator.scope.prover.require_equal(left, right, span, message)
-        except Refused as refused:
-            if code == "GAB0201":
-                raise
-            found = refused.diagnostic
-            raise Refused(
-                Diagnostic(
-                    code,
-                    message,
-                    span,
-                    help=found.help,
-                    expected=str(expected),
-                    actual=str(actual),
-                    facts=found.facts,
-                )
-            ) from None
-
-
-def _mismatch(expected: TensorType, actual: TensorType) -> str:
-    return "GAB0202" if expected.rank != actual.rank else "GAB0109"
-
-
-def _with_related(diagnostic: Diagnostic, related: Related) -> Diagnostic:
-    return replace(diagnostic, related=(*diagnostic.related, related))

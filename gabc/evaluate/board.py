@@ -49,9 +49,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """Rows that may be compared, best first: their key's conditions are equal.
+    """Rows that may be compared, best first.
 
-    `tasks` names the columns of accuracies and says where only the first pairs were scored.
+    `extra` are the further texts that every run was scored on. `tasks` names the columns of
+    accuracies and says where only the first pairs were scored.
     """
 
     corpus: str
@@ -68,21 +69,24 @@ class Board:
 
 def boards(results: Sequence[RunResult], baselines: Sequence[Baseline] = ()) -> tuple[Board, ...]:
     """Leaderboards of `results`, each with the baselines of the same text."""
-    by_conditions: dict[tuple[str, ...], list[RunResult]] = {}
+    groups: list[list[RunResult]] = []
     for result in results:
-        by_conditions.setdefault(result.key.conditions, []).append(result)
-    return tuple(_board(group, baselines) for group in by_conditions.values())
-
-
-def task_label(name: str, limit: int | None) -> str:
-    """A task's column: `blimp_filtered`, or `blimp_filtered (first 100)`."""
-    return name if limit is None else f"{name} (first {limit})"
+        # With every member: two that can stand beside a third need not go together.
+        for group in groups:
+            if all(result.key.comparable_with(member.key) for member in group):
+                group.append(result)
+                break
+        else:
+            groups.append([result])
+    return tuple(_board(group, baselines) for group in groups)
 
 
 def _board(group: list[RunResult], baselines: Sequence[Baseline]) -> Board:
     first = group[0]
-    extra = tuple(score.name for score in first.extra_heldout)
-    tasks = tuple(dict.fromkeys(task_label(t.name, t.limit) for r in group for t in r.tasks))
+    named = [{score.name for score in result.extra_heldout} for result in group]
+    shared = set.intersection(*named)
+    extra = tuple(score.name for score in first.extra_heldout if score.name in shared)
+    tasks = tuple(dict.fromkeys(task.label for result in group for task in result.tasks))
     mine = tuple(
         baseline
         for baseline in baselines
@@ -117,7 +121,7 @@ def _design_key(result: RunResult) -> tuple[object, ...]:
 
 
 def _row(runs: list[RunResult], extra: tuple[str, ...], tasks: tuple[str, ...]) -> Row:
-    scored = [{task_label(t.name, t.limit): t.acc_strict for t in run.tasks} for run in runs]
+    scored = [{task.label: task.acc_strict for task in run.tasks} for run in runs]
     columns = [[scores[task] for scores in scored if task in scores] for task in tasks]
     others = [{score.name: score.bits_per_byte for score in run.extra_heldout} for run in runs]
     return Row(

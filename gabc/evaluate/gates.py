@@ -1,7 +1,7 @@
 """Conditions without which no score is stored.
 
-Numbered as in the project's evaluation rules. Gates 2 (LAMBADA's part) and 6 (controls stored
-beside each evaluator version) belong to tasks and a store that this version does not have.
+Numbered as in the project's evaluation rules. LAMBADA's part of gate 2 belongs to a task that this
+version does not have; gate 6 is in `control_record`.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ LARGEST_TIE_RATE = 0.02
 _FLOORS = {"gpt2": 1.5, "byte": 0.35}
 
 
-def check_proof(trainer_loss: float, our_loss: float) -> None:
-    """Gate 1: the loss on the saved training batch is the trainer's.
+def check_proof(recorded_loss: float, our_loss: float) -> None:
+    """Gate 1: the loss on the saved training batch, in eval mode, is the one the record states.
 
     Raises:
         GateError: it differs by more than float32 on another device explains.
     """
-    if not abs(trainer_loss - our_loss) <= PROOF_TOLERANCE:  # also false for NaN
+    if not abs(recorded_loss - our_loss) <= PROOF_TOLERANCE:  # also false for NaN
         raise GateError(
-            f"Gate 1: the loss on the saved training batch is {our_loss:.5f}, and the trainer saw "
-            f"{trainer_loss:.5f}. The model that was built is not the one that was trained; build "
-            "it with the compiler version and design that the checkpoint records."
+            f"Gate 1: the loss on the saved training batch, in eval mode, is {our_loss:.5f}, and "
+            f"was {recorded_loss:.5f} when the checkpoint was written. The model that was built is "
+            "not the one that was trained; build it with the compiler version and design that the "
+            "checkpoint records."
         )
 
 
@@ -39,6 +40,7 @@ def check_scores(
     key: ResultKey,
     vocab_size: int,
     heldout: HeldOutScore,
+    extra: Sequence[HeldOutScore],
     tasks: Sequence[TaskScore],
     recorded_hash: str,
     scored_hash: str,
@@ -50,6 +52,7 @@ def check_scores(
     """
     failures = [
         *_loss_failures(key.tokenizer, vocab_size, heldout),
+        *(failure for text in extra for failure in _non_finite(text)),
         *(failure for task in tasks for failure in _task_failures(task)),
     ]
     if scored_hash != recorded_hash:
@@ -67,8 +70,8 @@ def check_scores(
 
 
 def _loss_failures(tokenizer: str, vocab_size: int, heldout: HeldOutScore) -> list[str]:
-    if heldout.non_finite:
-        return [f"Gate 4: {heldout.non_finite} of {heldout.tokens} held-out losses are not finite."]
+    if found := _non_finite(heldout):
+        return found
     ceiling = math.log(vocab_size) - 1
     if heldout.loss > ceiling:
         return [
@@ -83,6 +86,12 @@ def _loss_failures(tokenizer: str, vocab_size: int, heldout: HeldOutScore) -> li
             "design sees the future, or the text is not natural language."
         ]
     return []
+
+
+def _non_finite(text: HeldOutScore) -> list[str]:
+    if not text.non_finite:
+        return []
+    return [f"Gate 4: {text.non_finite} of {text.tokens} losses on {text.name} are not finite."]
 
 
 def _task_failures(task: TaskScore) -> list[str]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-EVALUATOR_VERSION = "1"
+EVALUATOR_VERSION = "2"
 
 
 @dataclass(frozen=True, slots=True)
 class ResultKey:
-    """What was scored and how. Figures are comparable only where `comparable_with` says so."""
+    """What was scored and how. Figures are comparable only where `comparable_with` says so.
+
+    `context` is the window in tokens. `extra` are (name, sha256) of the further texts, and `tasks`
+    (label, sha256 of the pairs) of the tasks; both may be empty.
+    """
 
     design: str
     design_hash: str
@@ -26,20 +31,31 @@ class ResultKey:
     prefix_token: int
     train_sha256: str
     heldout_sha256: str
+    context: int
+    extra: tuple[tuple[str, str], ...]
+    tasks: tuple[tuple[str, str], ...]
 
     def comparable_with(self, other: ResultKey) -> bool:
-        """Same evaluator, tokenizer, training text and held-out text: the model alone differs."""
-        return self.conditions == other.conditions
+        """Same evaluator, tokenizer, window and texts: the model alone differs.
+
+        A task or a further text that both were scored on must have had the same data; one that
+        only one of them was scored on is no obstacle.
+        """
+        return self._conditions == other._conditions and all(
+            dict(other_hashes).get(name, sha256) == sha256
+            for hashes, other_hashes in ((self.extra, other.extra), (self.tasks, other.tasks))
+            for name, sha256 in hashes
+        )
 
     @property
-    def conditions(self) -> tuple[str, ...]:
-        """What two results must share to stand in one table."""
+    def _conditions(self) -> tuple[str | int, ...]:
         return (
             self.evaluator_version,
             self.tokenizer_hash,
-            str(self.prefix_token),
+            self.prefix_token,
             self.train_sha256,
             self.heldout_sha256,
+            self.context,
         )
 
 
@@ -82,6 +98,17 @@ class TaskScore:
     subtasks: tuple[SubtaskScore, ...]
 
     @property
+    def label(self) -> str:
+        """`blimp_filtered`, or `blimp_filtered (first 100)`."""
+        return self.name if self.limit is None else f"{self.name} (first {self.limit})"
+
+    @property
+    def data_sha256(self) -> str:
+        """sha256 over the names of the subtasks and the hashes of their files."""
+        text = "".join(f"{s.name}\0{s.data_sha256}\0" for s in self.subtasks)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
     def acc_strict(self) -> float:
         return sum(s.acc_strict for s in self.subtasks) / len(self.subtasks)
 
@@ -120,7 +147,7 @@ class TrainingSummary:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """One trained model, scored. `proof_loss` is (trainer's, evaluator's) on the saved batch."""
+    """One trained model, scored. `proof_loss` is (recorded, ours) on the saved batch."""
 
     key: ResultKey
     training: TrainingSummary
@@ -136,16 +163,18 @@ class RunResult:
     def from_json(text: str) -> RunResult:
         """The result that `to_json` wrote; ValueError, KeyError or TypeError on any other text."""
         body = cast(dict[str, Any], json.loads(text))
-        training = body["training"]
+        key, training = body["key"], body["training"]
+        for field in ("extra", "tasks"):
+            key[field] = tuple((name, sha256) for name, sha256 in key[field])
         training["history"] = tuple((tokens, loss) for tokens, loss in training["history"])
-        trainer_loss, our_loss = body["proof_loss"]
+        recorded_loss, our_loss = body["proof_loss"]
         return RunResult(
-            key=ResultKey(**body["key"]),
+            key=ResultKey(**key),
             training=TrainingSummary(**training),
             heldout=HeldOutScore(**body["heldout"]),
             extra_heldout=tuple(HeldOutScore(**score) for score in body["extra_heldout"]),
             tasks=tuple(_task(task) for task in body["tasks"]),
-            proof_loss=(trainer_loss, our_loss),
+            proof_loss=(recorded_loss, our_loss),
         )
 
 

@@ -11,11 +11,18 @@ from torch import nn
 from gabc.data.corpus import Corpus
 from gabc.data.errors import DataError
 from gabc.data.tokenizer import Tokenizer
+from gabc.evaluate.control_record import check_controls
 from gabc.evaluate.gates import check_proof, check_scores
 from gabc.evaluate.harness import run_tasks
 from gabc.evaluate.heldout import score_heldout
 from gabc.evaluate.lm import module_lm
-from gabc.evaluate.result import EVALUATOR_VERSION, ResultKey, RunResult, TrainingSummary
+from gabc.evaluate.result import (
+    EVALUATOR_VERSION,
+    ResultKey,
+    RunResult,
+    TaskScore,
+    TrainingSummary,
+)
 from gabc.train.checkpoint import Checkpoint, open_checkpoint
 from gabc.train.errors import CheckpointError
 from gabc.train.history import HISTORY, read_history
@@ -39,21 +46,26 @@ def evaluate(
     limit: int | None = None,
     design_hash: str | None = None,
     device: str | None = None,
+    is_control: bool = False,
 ) -> RunResult:
     """Held-out loss and `tasks` of a checkpoint (or of a run's newest), in float32.
 
     `build` makes the untrained model of an identity. `design_hash`, where given, is the design the
     caller expects. `limit` keeps the first pairs of each subtask. `device` is a torch device; the
-    default is a GPU where there is one.
+    default is a GPU where there is one. `is_control` scores the positive control, before the
+    controls of this version of the evaluator are stored.
 
     Raises:
         CheckpointError: the checkpoint is damaged, or of another design.
-        DataError: the tokenizer is another than in training, or a task's data is missing.
+        DataError: the tokenizer or the held-out text is another than in training, or a task's data
+            is missing.
         GateError: the scores cannot be trusted; none is returned.
     """
+    if not is_control:
+        check_controls()
     opened = open_checkpoint(checkpoint)
     record = opened.record
-    _check_expectations(opened, tokenizer, design_hash)
+    _check_expectations(opened, tokenizer, corpus, design_hash)
     module = _load(opened, build).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     proof_loss = eval_loss(module, opened.proof_tokens())
     check_proof(record.proof.loss, proof_loss)
@@ -62,9 +74,15 @@ def evaluate(
     heldout = score_heldout(module, corpus.heldout, context, width)
     extra = tuple(score_heldout(module, text, context, width) for text in corpus.extra)
     scores = run_tasks(module_lm(module, tokenizer), tasks, data_dir, limit)
-    key = _key(opened, tokenizer, corpus)
+    key = _key(opened, tokenizer, corpus, scores)
     check_scores(
-        key, width, heldout, scores, record.tensors_sha256, scored_hash=tensors_sha256(module)
+        key,
+        width,
+        heldout,
+        extra,
+        scores,
+        recorded_hash=record.tensors_sha256,
+        scored_hash=tensors_sha256(module),
     )
     return RunResult(
         key=key,
@@ -76,7 +94,9 @@ def evaluate(
     )
 
 
-def _check_expectations(opened: Checkpoint, tokenizer: Tokenizer, design_hash: str | None) -> None:
+def _check_expectations(
+    opened: Checkpoint, tokenizer: Tokenizer, corpus: Corpus, design_hash: str | None
+) -> None:
     record = opened.record
     if design_hash is not None and design_hash != record.identity.design_hash:
         raise CheckpointError(
@@ -88,6 +108,13 @@ def _check_expectations(opened: Checkpoint, tokenizer: Tokenizer, design_hash: s
             f"{opened.folder} was trained with the tokenizer {record.data.tokenizer} "
             f"({record.data.tokenizer_hash[:12]}), and {tokenizer.name} "
             f"({tokenizer.content_hash[:12]}) was given. Evaluate with the one it was trained with."
+        )
+    if corpus.heldout.sha256 != record.data.heldout_sha256:
+        raise DataError(
+            f"{opened.folder} was trained on {record.data.corpus}, and what {corpus.name} holds "
+            "out here is not what was held out then; the model may have been trained on it. Set "
+            "DATA_DIR as it was, or name the text of the training with --data. To score another "
+            "text beside it, name that with --extra."
         )
 
 
@@ -103,7 +130,9 @@ def _load(opened: Checkpoint, build: Build) -> nn.Module:
     return module
 
 
-def _key(opened: Checkpoint, tokenizer: Tokenizer, corpus: Corpus) -> ResultKey:
+def _key(
+    opened: Checkpoint, tokenizer: Tokenizer, corpus: Corpus, tasks: Sequence[TaskScore]
+) -> ResultKey:
     identity = opened.record.identity
     return ResultKey(
         design=identity.design,
@@ -118,6 +147,9 @@ def _key(opened: Checkpoint, tokenizer: Tokenizer, corpus: Corpus) -> ResultKey:
         prefix_token=tokenizer.eos_id,
         train_sha256=opened.record.data.train_sha256,
         heldout_sha256=corpus.heldout.sha256,
+        context=opened.record.settings.context,
+        extra=tuple((text.name, text.sha256) for text in corpus.extra),
+        tasks=tuple((task.label, task.data_sha256) for task in tasks),
     )
 
 

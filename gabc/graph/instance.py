@@ -18,8 +18,8 @@ from gabc.syntax.source import Span
 class Parameter:
     """A parameter or buffer. `init` is a graph without inputs and with one result of type `type`.
 
-    Its nodes may be the random sources `normal`, `uniform`, `kaiming`, `xavier`, ..., whose output has
-    the parameter's own type.
+    Its nodes may be the random sources `normal`, `uniform`, `kaiming`, `xavier`, ..., whose output
+    has the parameter's own type.
     """
 
     name: str
@@ -62,8 +62,8 @@ class Instance:
 
     `dims` are the declared dims in order: the defining expression, and the dim it means in terms of
     hyperparameters and `D`. `env` has the value of every name that has one: hyperparameters, dims,
-    `D`, `layer`, `n_layers`. Shapes in `params` and `graph` are in the unit's own names; a `Linear`'s
-    are in the names of the unit that declares it.
+    `D`, `layer`, `n_layers`. Shapes in `params` and `graph` are in the unit's own names; those of a
+    `Linear` are in the names of the unit that declares it.
     """
 
     name: str

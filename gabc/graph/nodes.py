@@ -69,8 +69,8 @@ class Node:
 
     Besides the primitives of `gabc.ops` there are
     - `param` (`name`): a parameter or buffer of the unit;
-    - `call` (`child`, `args`: tuple of values, `z`: tuple of values): a child's forward. Its results
-      are the results, then the Z entries that it writes; `z_keys` and `z_writes` name them;
+    - `call` (`child`, `args`: tuple of values, `z`: tuple of values): a child's forward. Its
+      results are the results, then the Z entries that it writes; `z_keys` and `z_writes` name them;
     - `coalesce` (`value`, `default`): `Z.key ?? default`, `value` being an optional Z read;
     - `scan` (`inputs`: tuple of values, `chunk`: Dim or None) with a region;
     - `attend` with a region, besides being a primitive without one.

@@ -8,6 +8,9 @@ from gabc.dims import Dim
 from gabc.graph.instance import Instance
 from gabc.graph.nodes import Argument, ChildRef, Graph, Node, Region, Value
 from gabc.graph.types import LEADING, L, TensorType
+from gabc.graph.verify_types import ScaleProver, result_types
+from gabc.ops import PRIMITIVES
+from gabc.ops.base import Refused
 
 STRUCTURAL = frozenset({"param", "call", "coalesce", "scan", "attend"})
 """Operations of the graph itself; all others are primitives of `gabc.ops` or initialisers."""
@@ -20,7 +23,9 @@ class BrokenGraph(Exception):
 def verify(graph: Graph, instance: Instance | None) -> None:
     """Check that every value is defined once, before its uses, and that the parts fit together.
 
-    Without an `instance`, children and parameters are not looked up. Raises `BrokenGraph`.
+    The result of every primitive must have the type that its shape rule gives at the scale's
+    numbers. Without an `instance` there are no numbers, and children and parameters are not looked
+    up. Raises `BrokenGraph`.
     """
     _Verifier(instance).graph(graph)
 
@@ -28,6 +33,7 @@ def verify(graph: Graph, instance: Instance | None) -> None:
 class _Verifier:
     def __init__(self, instance: Instance | None) -> None:
         self.instance = instance
+        self.prover = None if instance is None else ScaleProver(instance)
         self.defined: set[Value] = set()
 
     def graph(self, graph: Graph) -> None:
@@ -44,57 +50,57 @@ class _Verifier:
                 raise BrokenGraph(f"dim {bound.name} is bound by the absent input {bound.argument}")
             if bound.axis >= graph.inputs[bound.argument].type.rank:
                 raise BrokenGraph(f"dim {bound.name} is bound by the absent axis {bound.axis}")
-        self._nodes(graph.nodes, visible)
+        self._nodes(graph.nodes, visible, L)
         written = [(f"Z.{write.key}", write.value) for write in graph.z_writes]
         lost = [(f"loss {name}", value) for name, value in graph.losses]
         results = [("a result", value) for value in graph.results]
         for what, value in results + written + lost:
             self._use(value, visible, what)
 
-    def _nodes(self, nodes: tuple[Node, ...], visible: set[Value]) -> None:
+    def _nodes(self, nodes: tuple[Node, ...], visible: set[Value], time: Dim | None) -> None:
         for node in nodes:
             where = f"`{node.op}` at {node.span}"
             for operand in node.operands():
                 self._use(operand, visible, where)
             self._structure(node, where)
             if node.region is not None:
-                self._region(node.region, visible, where)
+                chunk = node.args.get("chunk")
+                inside = time if node.op == "attend" else chunk if isinstance(chunk, Dim) else None
+                self._region(node.region, visible, where, inside)
+            elif node.op in PRIMITIVES:
+                self._primitive(node, where, time)
             if not node.outputs:
                 raise BrokenGraph(f"{where} has no output")
             for value in node.outputs:
                 self._define(value, visible, where)
 
-    def _region(self, region: Region, outside: set[Value], where: str) -> None:
+    def _primitive(self, node: Node, where: str, time: Dim | None) -> None:
+        if self.prover is None:
+            return
+        try:
+            expected = result_types(node, self.prover, time)
+        except Refused as refused:
+            raise BrokenGraph(f"{where}: {refused}") from refused
+        found = tuple(value.type for value in node.outputs)
+        if len(found) != len(expected) or not all(map(self.prover.may_be, found, expected)):
+            given, wanted = (", ".join(map(str, types)) for types in (found, expected))
+            raise BrokenGraph(f"{where} gives {wanted}, not {given}")
+
+    def _region(self, region: Region, outside: set[Value], where: str, time: Dim | None) -> None:
         visible = set(outside)
         inputs = [*region.inputs, *(carried.current for carried in region.carried)]
         if region.step is not None:
             inputs.append(region.step)
         for value in inputs:
             self._define(value, visible, f"the body of {where}")
-        self._nodes(region.nodes, visible)
+        self._nodes(region.nodes, visible, time)
         for carried in region.carried:
             self._use(carried.next, visible, f"the state of {where}")
-            if not self._may_be(carried.next.type, carried.current.type):
-                raise BrokenGraph(
-                    f"{where} carries {carried.current.type} and hands on {carried.next.type}"
-                )
+            found, declared = carried.next.type, carried.current.type
+            if self.prover is not None and not self.prover.may_be(found, declared):
+                raise BrokenGraph(f"{where} carries {declared} and hands on {found}")
         for value in region.results:
             self._use(value, visible, f"the result of {where}")
-
-    def _may_be(self, found: TensorType, declared: TensorType) -> bool:
-        """Equal, or spelled otherwise (`D / K` for `H`) and equal where they have numbers."""
-        if (found.kind, found.rank) != (declared.kind, declared.rank):
-            return False
-        return all(
-            left == right or self._size(left) == self._size(right) or self._size(left) is None
-            for left, right in zip(found.dims, declared.dims, strict=True)
-        )
-
-    def _size(self, dim: Dim) -> int | None:
-        try:
-            return None if self.instance is None else self.instance.size(dim)
-        except KeyError:
-            return None
 
     def _define(self, value: Value, visible: set[Value], where: str) -> None:
         if value in self.defined:

@@ -8,10 +8,10 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 
-from gabc.check.causality.call import DependenceCall
-from gabc.check.causality.domain import NOWHERE, Dependence, Fill, Spoilt
-from gabc.check.causality.pointwise import elementwise, known_fills
-from gabc.check.causality.values import BINARY, UNARY, compared, with_values
+from gabc.dependence.call import DependenceCall
+from gabc.dependence.domain import NOWHERE, Dependence, Fill, Spoilt
+from gabc.dependence.pointwise import elementwise, known_fills
+from gabc.dependence.values import BINARY, UNARY, compared, with_values
 from gabc.graph.nodes import Value
 from gabc.graph.pycode import Code, Precedence, binary, unary
 from gabc.graph.static import Literal

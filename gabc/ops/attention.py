@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from gabc.check.causality.attention import attention
-from gabc.check.causality.call import DependenceCall
-from gabc.check.causality.domain import Dependence
+from gabc.dependence.attention import attention
+from gabc.dependence.call import DependenceCall
+from gabc.dependence.domain import Dependence
 from gabc.dims import Dim
 from gabc.graph.pycode import Code
 from gabc.graph.types import ONE, TensorType

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from gabc.check.causality.call import DependenceCall
-from gabc.check.causality.domain import Dependence
-from gabc.check.causality.pointwise import elementwise
+from gabc.dependence.call import DependenceCall
+from gabc.dependence.domain import Dependence
+from gabc.dependence.pointwise import elementwise
 from gabc.diagnostics.model import Diagnostic, Fix
 from gabc.dims import Dim
 from gabc.graph.nodes import Argument, Value

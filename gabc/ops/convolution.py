@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from gabc.check.causality.bounds import ONE, number
-from gabc.check.causality.call import DependenceCall
-from gabc.check.causality.convolution import convolved, long_convolved
-from gabc.check.causality.domain import Dependence
+from gabc.dependence.bounds import ONE, number
+from gabc.dependence.call import DependenceCall
+from gabc.dependence.convolution import convolved, long_convolved
+from gabc.dependence.domain import Dependence
 from gabc.dims import Dim
 from gabc.graph.pycode import Code
 from gabc.graph.types import TensorType

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from gabc.check.causality.bounds import ZERO, number
-from gabc.check.causality.call import DependenceCall
-from gabc.check.causality.domain import NOWHERE, Constraint, Dependence, Fill
-from gabc.check.causality.forms import Line, axis_form
-from gabc.check.causality.values import constant_values, line_values
-from gabc.check.causality.zones import difference_of
+from gabc.dependence.bounds import ZERO, number
+from gabc.dependence.call import DependenceCall
+from gabc.dependence.domain import NOWHERE, Constraint, Dependence, Fill
+from gabc.dependence.forms import Line, axis_form
+from gabc.dependence.values import constant_values, line_values
+from gabc.dependence.zones import difference_of
 from gabc.dims import Dim
 from gabc.graph.nodes import Argument
 from gabc.graph.pycode import Code, Precedence

@@ -8,9 +8,9 @@ from dataclasses import replace
 from string import ascii_letters
 from typing import TYPE_CHECKING
 
-from gabc.check.causality.call import DependenceCall
-from gabc.check.causality.domain import Axis, Dependence
-from gabc.check.causality.reductions import Factor, contraction
+from gabc.dependence.call import DependenceCall
+from gabc.dependence.domain import Axis, Dependence
+from gabc.dependence.reductions import Factor, contraction
 from gabc.diagnostics.model import Diagnostic
 from gabc.dims import Dim
 from gabc.dims.poly import product

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gabc.check.causality.call import DependenceCall
-from gabc.check.causality.domain import Dependence
-from gabc.check.causality.pointwise import chosen, elementwise
-from gabc.check.causality.values import UNARY, with_values
+from gabc.dependence.call import DependenceCall
+from gabc.dependence.domain import Dependence
+from gabc.dependence.pointwise import chosen, elementwise
+from gabc.dependence.values import UNARY, with_values
 from gabc.graph.pycode import Code, Precedence
 from gabc.graph.static import Literal
 from gabc.graph.types import TensorType

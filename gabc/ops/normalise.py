@@ -6,10 +6,10 @@ import operator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gabc.check.causality.call import DependenceCall
-from gabc.check.causality.domain import Dependence
-from gabc.check.causality.pointwise import elementwise
-from gabc.check.causality.reductions import normalisation
+from gabc.dependence.call import DependenceCall
+from gabc.dependence.domain import Dependence
+from gabc.dependence.pointwise import elementwise
+from gabc.dependence.reductions import normalisation
 from gabc.graph.pycode import Code
 from gabc.graph.static import Literal
 from gabc.graph.types import TensorType

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING
 
-from gabc.check.causality.call import DependenceCall
-from gabc.check.causality.domain import Dependence
-from gabc.check.causality.regroup import regrouped, regrouped_sum
+from gabc.dependence.call import DependenceCall
+from gabc.dependence.domain import Dependence
+from gabc.dependence.regroup import regrouped, regrouped_sum
 from gabc.dims import Dim
 from gabc.graph.pycode import Code
 from gabc.graph.types import TensorType

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 ELLIPSIS = "..."
+MAX_PATTERN = 200
+"""Characters of a pattern."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,13 @@ _TOKEN = re.compile(r"\s*(?:(?P<name>[a-z][a-z0-9_]*)|(?P<mark>\.\.\.|->|[(),1])
 
 def parse_pattern(text: str) -> Pattern:
     """Raises `PatternFault`."""
+    if len(text) > MAX_PATTERN:
+        raise PatternFault(
+            f"a pattern has at most {MAX_PATTERN} characters, and this one {len(text)}",
+            0,
+            len(text),
+            "do it in several steps",
+        )
     tokens = list(_tokens(text))
     arrows = [start for token, start in tokens if token == "->"]
     if len(arrows) != 1:

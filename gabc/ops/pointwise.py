@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from gabc.check.causality.call import DependenceCall
-from gabc.check.causality.domain import Dependence
-from gabc.check.causality.pointwise import elementwise
-from gabc.check.causality.values import BINARY, UNARY, with_values
+from gabc.dependence.call import DependenceCall
+from gabc.dependence.domain import Dependence
+from gabc.dependence.pointwise import elementwise
+from gabc.dependence.values import BINARY, UNARY, with_values
 from gabc.graph.nodes import Value
 from gabc.graph.pycode import Code
 from gabc.graph.types import Kind, TensorType

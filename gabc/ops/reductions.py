@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from gabc.check.causality.call import DependenceCall
-from gabc.check.causality.domain import Dependence
-from gabc.check.causality.reductions import reduced
+from gabc.dependence.call import DependenceCall
+from gabc.dependence.domain import Dependence
+from gabc.dependence.reductions import reduced
 from gabc.graph.pycode import Code, Precedence
 from gabc.graph.types import ONE, Kind, TensorType
 from gabc.ops.base import ArgKind, Call, Lowering, Parameter, Primitive, call_code

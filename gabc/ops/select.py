@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gabc.check.causality.bounds import ONE
-from gabc.check.causality.call import DependenceCall
-from gabc.check.causality.domain import Axis, Dependence, Extent, Values
-from gabc.check.causality.forms import Line, axis_form
-from gabc.check.causality.lookup import Place, looked_up
-from gabc.check.causality.moves import moved, renaming
-from gabc.check.causality.pointwise import broadcast_axes
-from gabc.check.causality.reductions import normalisation, reduced
-from gabc.check.causality.values import compared
+from gabc.dependence.bounds import ONE
+from gabc.dependence.call import DependenceCall
+from gabc.dependence.domain import Axis, Dependence, Extent, Values
+from gabc.dependence.forms import Line, axis_form
+from gabc.dependence.lookup import Place, looked_up
+from gabc.dependence.moves import moved, renaming
+from gabc.dependence.pointwise import broadcast_axes
+from gabc.dependence.reductions import normalisation, reduced
+from gabc.dependence.values import compared
 from gabc.dims import Dim
 from gabc.graph.nodes import Value
 from gabc.graph.pycode import Code

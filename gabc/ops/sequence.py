@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gabc.check.causality.blocks import cut_into_blocks, join_blocks
-from gabc.check.causality.bounds import INFINITY, ONE
-from gabc.check.causality.call import DependenceCall
-from gabc.check.causality.domain import Dependence
-from gabc.check.causality.pieces import delayed, masked_by_order
-from gabc.check.causality.reductions import windowed
-from gabc.check.causality.values import counted, with_values
+from gabc.dependence.blocks import cut_into_blocks, join_blocks
+from gabc.dependence.bounds import INFINITY, ONE
+from gabc.dependence.call import DependenceCall
+from gabc.dependence.domain import Dependence
+from gabc.dependence.pieces import delayed, masked_by_order
+from gabc.dependence.reductions import windowed
+from gabc.dependence.values import counted, with_values
 from gabc.dims import Dim
 from gabc.graph.nodes import Argument
 from gabc.graph.pycode import Code, Precedence

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from gabc.check.causality.bounds import ZERO as NOTHING
-from gabc.check.causality.call import DependenceCall
-from gabc.check.causality.domain import Axis, Dependence
-from gabc.check.causality.pieces import concatenated, piece, stacked
-from gabc.check.causality.reductions import Factor, contraction
-from gabc.check.causality.triangular import solved
+from gabc.dependence.bounds import ZERO as NOTHING
+from gabc.dependence.call import DependenceCall
+from gabc.dependence.domain import Axis, Dependence
+from gabc.dependence.pieces import concatenated, piece, stacked
+from gabc.dependence.reductions import Factor, contraction
+from gabc.dependence.triangular import solved
 from gabc.dims import Dim
 from gabc.graph.nodes import Value
 from gabc.graph.pycode import Code, Precedence, binary

@@ -21,9 +21,9 @@ from collections.abc import Mapping, Sequence
 from types import EllipsisType
 from typing import TYPE_CHECKING, TypeAlias
 
-from gabc.check.causality.call import DependenceCall
-from gabc.check.causality.domain import Dependence
-from gabc.check.causality.pieces import indexed, replaced
+from gabc.dependence.call import DependenceCall
+from gabc.dependence.domain import Dependence
+from gabc.dependence.pieces import indexed, replaced
 from gabc.dims import Dim
 from gabc.graph.nodes import Argument
 from gabc.graph.pycode import Code, Precedence

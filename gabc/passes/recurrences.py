@@ -43,6 +43,8 @@ def _linear_attention(node: Node) -> list[Node] | None:
         return None
     if len(region.carried) != 1 or len(region.results) != 1 or region.step is not None:
         return None
+    if any(inner.op == "call" for inner in region.nodes):
+        return None  # a call whose result nobody uses may have auxiliary losses
     inputs = node.args["inputs"]
     assert isinstance(inputs, tuple)
     carried = region.carried[0]

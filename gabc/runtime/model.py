@@ -31,10 +31,3 @@ def build(
         stack = optimise(stack)
     model = load(emit(stack, standalone=standalone, vocab_size=vocab_size))
     return model(vocab_size=vocab_size, seed=seed).to(device)
-
-
-def count_parameters(stack: Stack, vocab_size: int = VOCAB_SIZE) -> int:
-    """The number of trainable numbers of the whole model, without allocating them."""
-    with torch.device("meta"):
-        model = build(stack, vocab_size=vocab_size, seed=None, device="meta")
-    return sum(parameter.numel() for parameter in model.parameters())

@@ -16,10 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gabc.codegen.context import shared_key
-from gabc.codegen.names import attribute_name
 from gabc.dims import Dim
 from gabc.graph.instance import Instance, Stack
+from gabc.graph.names import attribute_names, shared_keys
 from gabc.graph.nodes import Argument, ChildRef, Graph, Node, Region, Value
 from gabc.graph.static import Apply, Literal, Ref, Static, StaticList, StaticValue, evaluate
 from gabc.graph.types import B, Kind, L
@@ -52,6 +51,7 @@ class ReferenceModel:
         self.dtype = dtype
         self.like = parameters["embedding.weight"].new_empty((), dtype=dtype)
         """A tensor with the dtype and device of new ones."""
+        self.shared = shared_keys(stack)
         self.losses: dict[str, Tensor] = {}
         """The auxiliary losses of the last call, summed over units by name."""
 
@@ -108,15 +108,17 @@ class _Unit:
     inside: str
 
     def parameter(self, name: str) -> Tensor:
-        return self.model.parameters[f"{self.path}.{attribute_name(name)}"]
+        return self.model.parameters[f"{self.path}.{attribute_names(self.instance)[name]}"]
 
     def child(self, reference: ChildRef) -> _Unit:
         children = self.instance.children[reference.name]
-        part = attribute_name(reference.name)
+        part = attribute_names(self.instance)[reference.name]
         if reference.index is not None:
             part = f"{part}.{reference.index}"
         inside = f"{self.inside}.{part}" if self.inside else part
-        path = f"shared.{shared_key(inside)}" if children.is_shared else f"{self.path}.{part}"
+        path = f"{self.path}.{part}"
+        if children.is_shared:
+            path = f"shared.{self.model.shared[inside]}"
         return _Unit(self.model, children.instances[reference.index or 0], path, inside)
 
     def run(self, args: list[Tensor], z: list[Tensor | None], sizes: Sizes) -> tuple[Tensor, ...]:

@@ -14,6 +14,16 @@ _WORDS = {
     "elif": ("ELSE", "else if"),
     "is": ("COMPARE", "=="),
 }
+_OPERATORS = {
+    "+": "PLUS",
+    "-": "MINUS",
+    "*": "STAR",
+    "/": "SLASH",
+    "//": "FLOOR",
+    "%": "PERCENT",
+    "@": "AT",
+    "**": "POWER",
+}
 _DECLARATORS = ("let", "var", "const", "val", "auto")
 # Between these the right side of `x *= ...` would need parentheses.
 _LOOSER = frozenset(("IF", "OR", "AND", "NOT", "COMPARE", "COALESCE", "PLUS", "MINUS"))
@@ -152,7 +162,10 @@ class _Rewriter:
         self.output.append(replace(token, kind="NONE", text="none"))
 
     def _augmented(self, index: int) -> None:
-        """`x += y` is read as `x = y`; the edit spells out `x = x + y` for a plain target."""
+        """`x += y` is read as `x = x + y` for a plain target, which the edit spells out.
+
+        For any other target it is read as an assignment.
+        """
         token = self._tokens[index]
         operator = token.text[:-1]
         self.output.append(replace(token, kind="EQUAL", text="="))
@@ -165,6 +178,9 @@ class _Rewriter:
                 applicability = Applicability.MAYBE
             text = f"= {target.text} {operator}"
             fixes = (Fix(f"write `{text} ...`", (Edit(span, text),), applicability),)
+            kind = _OPERATORS[operator]
+            self.output.append(replace(target, first=False))
+            self.output.append(replace(token, kind=kind, text=operator, first=False))
         message = f"`{token.text}` does not exist: values are never changed in place"
         label = "" if fixes else f"write out `x = x {operator} ...`"
         self.found.append(Diagnostic("GAB0011", message, span, label=label, fixes=fixes))

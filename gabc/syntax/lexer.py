@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass, field
 from functools import cache
 
-from gabc.diagnostics.model import Applicability, Diagnostic, Edit, Fix
+from gabc.diagnostics.model import MAX_ERRORS, Applicability, Diagnostic, Edit, Fix
 from gabc.syntax import tree
-from gabc.syntax.limits import MAX_TOKENS
+from gabc.syntax.limits import MAX_LITERAL, MAX_NAME, MAX_TOKENS
 from gabc.syntax.source import Source, Span
 from gabc.syntax.table import Table, load_table
 from gabc.syntax.tokens import Token, clip
@@ -73,9 +73,12 @@ _NUMBER_TAIL = re.compile(r"\.?\w+|\.(?!\.)")
 
 @dataclass(slots=True)
 class Lexed:
+    """`ended` says that a limit was met: the text was not read to its end."""
+
     tokens: list[Token] = field(default_factory=list)
     comments: list[tree.Comment] = field(default_factory=list)
     found: list[Diagnostic] = field(default_factory=list)
+    ended: bool = False
 
 
 @cache
@@ -118,8 +121,11 @@ def lex(source: Source) -> Lexed:
             word = match[0]
             lexed.tokens.append(Token(_kind(table, kind, word), word, start, end, first))
         first = False
-        if len(lexed.tokens) > MAX_TOKENS:
-            lexed.found.append(_too_many(source, start, end))
+        beyond = _beyond(lexed, source, kind, start, end)
+        if beyond is not None:
+            lexed.found.append(beyond)
+            lexed.ended = True
+        if lexed.ended or len(lexed.found) > MAX_ERRORS:
             break
     return lexed
 
@@ -130,13 +136,25 @@ def _kind(table: Table, group: str, word: str) -> str:
     return table.literals.get(word, group) if group == "NAME" else group
 
 
-def _too_many(source: Source, start: int, end: int) -> Diagnostic:
+def _beyond(lexed: Lexed, source: Source, kind: str, start: int, end: int) -> Diagnostic | None:
+    """The finding about the token just read where it exceeds a limit."""
+    length = end - start
+    if len(lexed.tokens) > MAX_TOKENS:
+        limit, message = MAX_TOKENS, f"a file has at most {MAX_TOKENS} words and symbols"
+    elif kind == "NAME" and length > MAX_NAME:
+        limit, message = MAX_NAME, f"a name has at most {MAX_NAME} characters, and this one {length}"
+    elif kind in ("STRING", "FLOAT") and length > MAX_LITERAL:
+        what = "string" if kind == "STRING" else "number"
+        limit = MAX_LITERAL
+        message = f"a {what} has at most {MAX_LITERAL} characters, and this one {length}"
+    else:
+        return None
     return Diagnostic(
         "GAB0701",
-        f"a file has at most {MAX_TOKENS} words and symbols",
+        message,
         Span(source, start, end),
         label="nothing is read from here on",
-        facts=(("limit", str(MAX_TOKENS)),),
+        facts=(("limit", str(limit)),),
     )
 
 

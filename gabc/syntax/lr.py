@@ -15,6 +15,10 @@ from gabc.syntax.tokens import END, Token
 
 Action = Callable[..., object]
 
+# Symbols read and not yet part of a node. A node holds fewer than 16 before the part that is deep,
+# so more of them cannot become a tree of the depth allowed: `x if a else x if a else ...`.
+_MAX_STACK = 16 * MAX_TREE_DEPTH
+
 
 class Splice(list[object]):
     """The values of a rule that has no node of its own; the parent takes them as its children."""
@@ -92,6 +96,8 @@ class _Run:
                     raise self._unexpected(token)
             value = token if token.value is None else token.value
             self._push(action, value, token.start, token.end, 0)
+            if len(self._stack) > _MAX_STACK:
+                raise TooDeep(token)
         raise AssertionError("the end of the tokens is accepted or refused, never shifted")
 
     def _unexpected(self, token: Token) -> Unexpected:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from gabc.diagnostics.model import Diagnostic, Diagnostics
+from gabc.diagnostics.model import (
+    MAX_ERRORS,
+    Diagnostic,
+    Diagnostics,
+    TooManyErrors,
+    too_many_errors,
+)
 from gabc.syntax import tree
 from gabc.syntax.brackets import balance
 from gabc.syntax.build import TreeBuilder
@@ -13,7 +19,7 @@ from gabc.syntax.explain import explain, explain_depth
 from gabc.syntax.failure import Failure
 from gabc.syntax.habits import rewrite
 from gabc.syntax.lexer import lex
-from gabc.syntax.limits import MAX_FILE_BYTES
+from gabc.syntax.limits import MAX_DEFINITIONS, MAX_FILE_BYTES
 from gabc.syntax.line_starts import check_line_starts
 from gabc.syntax.lr import TooDeep, Unexpected, run
 from gabc.syntax.read import too_large
@@ -31,19 +37,36 @@ def parse(source: Source) -> tuple[tree.File, list[Diagnostic]]:
 
     Never raises for a fault of the text: what does not parse is left out of the tree and has one
     finding; items, members and statements around it are kept. An empty list means that the tree is
-    the whole of the file.
+    the whole of the file. A text that exceeds a limit of the file as a whole, or has more than
+    `MAX_ERRORS` errors, has an empty tree: nothing more of it is worth looking at.
     """
     if len(source.text) > MAX_FILE_BYTES:
         return _file(source, (), ()), [too_large(source)]
     lexed = lex(source)
+    if lexed.ended or len(lexed.found) > MAX_ERRORS:
+        return _file(source, (), lexed.comments), _ordered(lexed.found)
     tokens, habits = rewrite(source, lexed.tokens)
     balanced = balance(source, tokens)
     found = [*lexed.found, *habits, *balanced.found]
     found += check_line_starts(source, balanced.tokens)
+    if len(found) > MAX_ERRORS:
+        return _file(source, (), lexed.comments), _ordered(found)
     items, more = _items(source, balanced.tokens, balanced.partner, lexed.comments, found)
+    result = _ordered([*found, *more, *_second_designs(items)])
+    if len(items) > MAX_DEFINITIONS:
+        return _file(source, (), lexed.comments), [_too_many_items(items)]
+    return _file(source, items if len(result) <= MAX_ERRORS else (), lexed.comments), result
+
+
+def _ordered(found: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Each finding once, in the order of the text; past `MAX_ERRORS` one that says so."""
     result = Diagnostics()
-    result.extend(sorted([*found, *more, *_second_designs(items)], key=_place))
-    return _file(source, items, lexed.comments), result.found
+    result.extend(sorted(found, key=_place))
+    if len(result.found) <= MAX_ERRORS:
+        return result.found
+    if result.found[-1].code == "GAB0701":  # the limit that ended the reading
+        return [*result.found[: MAX_ERRORS - 1], result.found[-1]]
+    return [*result.found[:MAX_ERRORS], too_many_errors(result.found[MAX_ERRORS].span)]
 
 
 def _items(
@@ -61,7 +84,10 @@ def _items(
     except (Unexpected, TooDeep) as error:
         builder = TreeBuilder(source, tokens, comments)
         recovery = Recovery(source, table, builder, Splitter(source, tokens, partner), found)
-        items = recovery.file()
+        try:
+            items = recovery.file()
+        except TooManyErrors:
+            return (), [*found, *recovery.found]
         wrong = [*found, *recovery.found] or [_as_a_whole(source, tokens, error)]
         return items, [*wrong, *_roots(builder.found, wrong)]
     assert isinstance(items, tuple)
@@ -119,6 +145,19 @@ def _second_designs(items: Sequence[object]) -> list[Diagnostic]:
         Diagnostic("GAB0104", "a file names one design", design.span, label="the second")
         for design in _of(items, tree.Design)[1:]
     ]
+
+
+def _too_many_items(items: Sequence[object]) -> Diagnostic:
+    first = items[MAX_DEFINITIONS]
+    assert isinstance(first, tree.Node)
+    return Diagnostic(
+        "GAB0701",
+        f"a file has at most {MAX_DEFINITIONS} units, functions, tests and imports",
+        first.span,
+        label="one too many",
+        help="move some of them into a file of their own and import them",
+        facts=(("limit", str(MAX_DEFINITIONS)),),
+    )
 
 
 def _place(diagnostic: Diagnostic) -> tuple[int, int, str]:

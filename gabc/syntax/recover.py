@@ -10,11 +10,10 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
-from gabc.diagnostics.model import Diagnostic
+from gabc.diagnostics.model import MAX_ERRORS, Diagnostic, TooManyErrors
 from gabc.syntax.build import TreeBuilder, UnitBody
 from gabc.syntax.explain import explain, explain_depth, explain_expression
 from gabc.syntax.failure import Failure
-from gabc.syntax.limits import MAX_SYNTAX_ERRORS
 from gabc.syntax.lr import Splice, TooDeep, Unexpected, run
 from gabc.syntax.member_order import check_order
 from gabc.syntax.misspelt import correct_first_word
@@ -60,7 +59,7 @@ class Recovery:
         self._reported = {starts[index] for index in indices if index >= 0}
 
     def file(self) -> tuple[object, ...]:
-        """The items that parse."""
+        """The items that parse. Raises `TooManyErrors`."""
         items: list[object] = []
         for start, stop in self._split.items(0, len(self._tokens)):
             self._correct("item", start, stop)
@@ -138,12 +137,14 @@ class Recovery:
 
     def _parse(self, rule: str, tokens: list[Token]) -> list[Any]:
         """The value or values of one part; none, and a finding, where it does not parse."""
+        if len(self.found) > MAX_ERRORS:
+            raise TooManyErrors
         try:
             value = self._run(rule, tokens)
         except Unexpected as error:
             if rule in _PARTS:
                 self._forget_inside(tokens, error.token)
-            if len(self.found) < MAX_SYNTAX_ERRORS and not self._is_reported(tokens):
+            if not self._is_reported(tokens):
                 self.found.append(self._explain(rule, tokens, error))
             return []
         except TooDeep:

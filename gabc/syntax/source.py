@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 
 @dataclass(eq=False)
@@ -31,7 +32,23 @@ class Source:
 
     def byte_offset(self, offset: int) -> int:
         """The UTF-8 byte offset of a character offset."""
-        return len(self.text[:offset].encode())
+        if self._is_ascii:
+            return offset
+        line, column = self.position(offset)
+        start = self._line_starts[line - 1]
+        return self._line_bytes[line - 1] + len(self.text[start : start + column - 1].encode())
+
+    @cached_property
+    def _is_ascii(self) -> bool:
+        return self.text.isascii()
+
+    @cached_property
+    def _line_bytes(self) -> list[int]:
+        """The byte offset at which each line starts."""
+        starts = [0]
+        for start, end in pairwise(self._line_starts):
+            starts.append(starts[-1] + len(self.text[start:end].encode()))
+        return starts
 
     def __repr__(self) -> str:
         return f"Source({self.path!r})"

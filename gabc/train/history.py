@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -13,11 +13,17 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from gabc.train.errors import TrainingError
 
 HISTORY = "history.jsonl"
+AUXILIARY = "auxiliary/"
+"""The prefix of an auxiliary loss's name among the figures that Trainer logs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One optimiser step: its mean loss in nats per token, and the target tokens seen up to it."""
+    """One optimiser step: its mean loss in nats per token, and the target tokens seen up to it.
+
+    `auxiliary` are the design's auxiliary losses by name, means over the step's micro-batches. What
+    was minimised is `loss` and their sum.
+    """
 
     step: int
     tokens: int
@@ -25,6 +31,7 @@ class Step:
     learning_rate: float
     gradient_norm: float
     seconds: float
+    auxiliary: dict[str, float] = field(default_factory=dict)
 
 
 def read_history(path: Path) -> tuple[Step, ...]:
@@ -78,22 +85,22 @@ class HistoryWriter(TrainerCallback):
         if logs is None or "loss" not in logs:
             return
         now = time.perf_counter()
+        auxiliary = {
+            name.removeprefix(AUXILIARY): value
+            for name, value in logs.items()
+            if name.startswith(AUXILIARY)
+        }
         step = Step(
             step=state.global_step,
             tokens=state.global_step * self._batch_tokens,
-            loss=logs["loss"],
+            loss=logs["loss"] - sum(auxiliary.values()),
             learning_rate=logs["learning_rate"],
             gradient_norm=logs["grad_norm"],
             seconds=now - self._mark,
+            auxiliary=auxiliary,
         )
         self._mark = now
-        for name, value in (("loss", step.loss), ("gradient norm", step.gradient_norm)):
-            if not math.isfinite(value):
-                raise TrainingError(
-                    f"The {name} is {value} at step {step.step}, so training stopped there. "
-                    "Lower the learning rate, or check the design for a division or an exponential "
-                    "without a bound."
-                )
+        _require_finite(step)
         self.last = step
         self._session.append(step)
         with self._path.open("a", encoding="utf-8") as stream:
@@ -103,6 +110,18 @@ class HistoryWriter(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         self._mark = time.perf_counter()  # writing a checkpoint is not training
+
+
+def _require_finite(step: Step) -> None:
+    figures = {f"auxiliary loss `{name}`": value for name, value in step.auxiliary.items()}
+    figures |= {"loss": step.loss, "gradient norm": step.gradient_norm}
+    for name, value in figures.items():
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"The {name} is {value} at step {step.step}, so training stopped there. "
+                "Lower the learning rate, or check the design for a division or an exponential "
+                "without a bound."
+            )
 
 
 def _line(step: Step) -> str:

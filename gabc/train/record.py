@@ -39,9 +39,11 @@ class DataRecord:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A training batch, saved beside the weights, and the loss that the trainer saw on it.
+    """A training batch, saved beside the weights, and the loss on it when they were saved.
 
-    `loss` is the mean in nats per token, in eval mode and float32, after the checkpoint's step.
+    `loss` is the mean in nats per token, in eval mode and float32, without auxiliary losses,
+    measured when the checkpoint was written. It is not the training step's own loss, which was
+    computed before the update, and on a GPU in bfloat16.
     """
 
     loss: float

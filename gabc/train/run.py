@@ -100,6 +100,7 @@ def train(
         trainer.train(resume_from_checkpoint=str(start.checkpoint) if start is not None else None)
     finally:
         bar.close()
+        shutil.rmtree(run_folder / STAGING, ignore_errors=True)
     assert saver.saved is not None  # the last step is always saved
     return saver.saved
 

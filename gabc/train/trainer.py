@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,6 +17,7 @@ from transformers import Trainer, TrainingArguments
 
 from gabc.data.packing import PackedSequences
 from gabc.train.checkpoint import WEIGHTS
+from gabc.train.history import AUXILIARY
 from gabc.train.settings import TrainingSettings
 from gabc.train.weights import load_weights, save_weights
 from gabc.train.wrapper import TrainableModel
@@ -37,7 +40,10 @@ class SequenceDataset(Dataset[dict[str, torch.Tensor]]):
 
 
 class CheckpointingTrainer(Trainer):
-    """Writes each checkpoint into a staging folder and hands it to `publish`, which moves it."""
+    """Writes each checkpoint into a staging folder and hands it to `publish`, which moves it.
+
+    What it logs of a step has the auxiliary losses too, as means over the step's micro-batches.
+    """
 
     def __init__(
         self,
@@ -61,6 +67,25 @@ class CheckpointingTrainer(Trainer):
         self._sequences = dataset
         self._staging = run_folder / STAGING
         self._publish = publish
+        self._auxiliary: defaultdict[str, list[torch.Tensor]] = defaultdict(list)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, torch.Tensor | Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, Any]:
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        for name, value in outputs.get("auxiliary", {}).items():
+            self._auxiliary[name].append(value.detach())
+        return (loss, outputs) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        for name, values in self._auxiliary.items():
+            logs[AUXILIARY + name] = float(torch.stack(values).mean())
+        self._auxiliary.clear()
+        super().log(logs, start_time)
 
     def _get_train_sampler(self, train_dataset: object = None) -> SequentialSampler:
         return SequentialSampler(self._sequences)
@@ -99,12 +124,28 @@ def learning_rate_factor(step: int, settings: TrainingSettings) -> float:
     return settings.final_fraction + (1 - settings.final_fraction) * share
 
 
+def decayed_parameters(model: nn.Module) -> frozenset[str]:
+    """Names of the parameters that weight decay acts on: weights of `nn.Linear` and `nn.Embedding`.
+
+    Whatever a design declares itself (gains per head, decay rates, mixing coefficients, filters,
+    initial states) keeps its scale, whatever its shape.
+    """
+    return frozenset(
+        f"{name}.weight" if name else "weight"
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | nn.Embedding)
+    )
+
+
 def _optimizer(model: nn.Module, settings: TrainingSettings) -> AdamW:
-    """AdamW that decays matrices only: gains, biases and decay rates keep their scale."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    """AdamW that decays `decayed_parameters` and no other."""
+    names = decayed_parameters(model)
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    decayed = [p for name, p in trained if name in names]
+    kept = [p for name, p in trained if name not in names]
     groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": kept, "weight_decay": 0.0},
     ]
     return AdamW(groups, lr=settings.learning_rate, betas=(settings.beta1, settings.beta2))
 

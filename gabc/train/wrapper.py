@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
@@ -11,6 +14,9 @@ from gabc.train.loss import token_losses
 
 class TrainableModel(PreTrainedModel):  # type: ignore[no-untyped-call]  # its __init_subclass__
     """Holds `model`, a module from tokens [B, L] to logits [B, L, V].
+
+    A model with auxiliary losses takes `return_losses=True` and then returns (logits, losses by
+    name). Their sum is added to the loss of the targets.
 
     Every target is a real token, so the loss of a micro-batch is the plain mean over it. Trainer
     would otherwise take the keyword arguments of `forward` as a sign that the loss is already
@@ -23,11 +29,28 @@ class TrainableModel(PreTrainedModel):  # type: ignore[no-untyped-call]  # its _
     def __init__(self, model: nn.Module) -> None:
         super().__init__(PretrainedConfig())
         self.model = model
+        self._has_losses = _takes_return_losses(type(model))
 
-    def forward(self, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
-        """tokens [B, L + 1] -> {"loss": the mean in nats per token}."""
-        return {"loss": token_losses(self.model(tokens[:, :-1]), tokens[:, 1:]).mean()}
+    def forward(self, tokens: torch.Tensor) -> dict[str, torch.Tensor | Mapping[str, torch.Tensor]]:
+        """tokens [B, L + 1] -> {"loss": what to minimise, "auxiliary": its added parts by name}.
+
+        The rest of "loss" is the mean in nats per token.
+        """
+        if not self._has_losses:
+            return {"loss": token_losses(self.model(tokens[:, :-1]), tokens[:, 1:]).mean()}
+        logits, losses = self.model(tokens[:, :-1], return_losses=True)
+        auxiliary = {name: loss.float() for name, loss in losses.items()}
+        loss = token_losses(logits, tokens[:, 1:]).mean()
+        for added in auxiliary.values():
+            loss = loss + added
+        return {"loss": loss, "auxiliary": auxiliary}
 
     def floating_point_ops(self, *_: object, **__: object) -> int:
         """Trainer's estimate counts parameters of a transformer; a design may be anything."""
         return 0
+
+
+def _takes_return_losses(cls: type[nn.Module]) -> bool:
+    """Looks at base classes too: the loaded class of a compiled design passes arguments through."""
+    forwards = [vars(base)["forward"] for base in cls.__mro__ if "forward" in vars(base)]
+    return any("return_losses" in inspect.signature(forward).parameters for forward in forwards)

@@ -11,6 +11,13 @@ from .body import Body, Type, floats
 STREAM = floats("B", "L", "D")
 
 
+HOSTILE = (
+    *("keys", "keys_", "half", "half_", "type", "type_", "items", "_x", "_x_", "__x"),
+    *("c1_c1", "c1_c2", "c2_c1", "c1_2", "self", "exact_div", "time_steps"),
+)
+"""Names of members that torch, Python or the generated text has another use for, or makes."""
+
+
 @dataclass
 class Unit:
     """A unit being written. `required` are hyperparameters without a default."""
@@ -27,10 +34,16 @@ class Unit:
     groups: str | None = None
     sizes: Sequence[str] = ()
     _count: int = 0
+    _hostile: list[str] = field(default_factory=lambda: list(HOSTILE))
+
+    def _member(self, rng: random.Random, prefix: str) -> str:
+        self._count += 1
+        if self._hostile and rng.random() < 0.2:
+            return self._hostile.pop(rng.randrange(len(self._hostile)))
+        return f"{prefix}{self._count}"
 
     def param(self, rng: random.Random, dims: tuple[str, ...], like: str = "small") -> str:
-        self._count += 1
-        name = f"p{self._count}"
+        name = self._member(rng, "p")
         last = dims[-1]
         inits = {
             "small": ["normal(0.0, 0.3)", "uniform(-0.4, 0.4)", "kaiming() * 0.5"],
@@ -53,8 +66,7 @@ class Unit:
         return name
 
     def child(self, rng: random.Random, text: str, can_share: bool = False) -> str:
-        self._count += 1
-        name = f"c{self._count}"
+        name = self._member(rng, "c")
         shared = "shared " if rng.random() < 0.08 and can_share else ""
         self.parts.append(f"{shared}{name} = {text}")
         return name

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gabc.kernels.rms_norm import rms_norm
 from gabc.runtime.functional.initial import Init
-from gabc.runtime.functional.pointwise import wide_dtype
+from gabc.runtime.functional.pointwise import f32, wide_dtype
 from gabc.runtime.functional.scan import initial_state, join_chunks, time_chunks
 from gabc.runtime.functional.sequence import causal_conv, causal_mask
 from gabc.runtime.functional.sizes import exact_div
@@ -199,31 +199,35 @@ class TTTLinear(nn.Module):  # ttt.gab:31
         W = initial_state(self.W0, (B, self.H, self.K, self.K), q)  # [B, H, K, K]  ttt.gab:60
         b = initial_state(self.b0, (B, self.H, self.K), q)  # [B, H, K]  ttt.gab:61
         o_chunks = []  # ttt.gab:59
-        for q_c, k_c, v_c, rate_c in time_chunks(self.C, q, k, v, rate):
-            z = torch.einsum("bchk,bhkv->bchv", k_c, W) + b[:, None]  # [B, C, H, K]  ttt.gab:62
-            centred = z - z.mean(-1, keepdim=True)  # [B, C, H, K]  ttt.gab:9
-            # [B, C, H, 1]  ttt.gab:10
-            inverse = torch.rsqrt(torch.square(centred).mean(-1, keepdim=True) + self.eps)
-            unit_z = centred * inverse  # [B, C, H, K]  ttt.gab:11
-            # [B, C, H, K]  ttt.gab:12
-            slope = (unit_z * self.norm_weight + self.norm_bias - (v_c - k_c)) * self.norm_weight
-            along = (slope * unit_z).mean(-1, keepdim=True)  # [B, C, H, 1]  ttt.gab:13
-            # [B, C, H, K]  ttt.gab:14
-            product = inverse * (slope - slope.mean(-1, keepdim=True) - unit_z * along)
-            e = rate_c[..., None] * product  # [B, C, H, K]  ttt.gab:63
-            contracted = torch.einsum("bchk,bshk->bhcs", q_c, k_c)  # [B, H, C, C]  ttt.gab:64
-            # [B, C, H, K]  ttt.gab:65
-            before = torch.einsum("bchk,bhkv->bchv", q_c, W) + b[:, None]
-            # [B, H, C, C]  ttt.gab:66
-            filled = torch.where(causal_mask(contracted), contracted, 0.0)
-            learned = torch.einsum("bhcs,bshv->bchv", filled, e) + e.cumsum(1)  # [B, C, H, K]
-            y = before - scale[:, None, None] * learned  # [B, C, H, K]  ttt.gab:67
-            W = W - scale[-1] * torch.einsum("bchk,bchv->bhkv", k_c, e)  # [B, H, K, K]  ttt.gab:68
-            b = b - scale[-1] * e.sum(1)  # [B, H, K]  ttt.gab:69
-            # [B, C, H, K]  ttt.gab:70
-            total = q_c + F.layer_norm(y, (self.K,), None, None, self.eps) * self.norm_weight
-            o = total + self.norm_bias  # [B, C, H, K]
-            o_chunks.append(o)
+        scale_wide = f32(scale)
+        with torch.autocast(q.device.type, enabled=False):
+            for q_c, k_c, v_c, rate_c in time_chunks(self.C, q, k, v, rate):
+                z = torch.einsum("bchk,bhkv->bchv", k_c, W) + b[:, None]  # [B, C, H, K]  ttt.gab:62
+                centred = z - z.mean(-1, keepdim=True)  # [B, C, H, K]  ttt.gab:9
+                # [B, C, H, 1]  ttt.gab:10
+                inverse = torch.rsqrt(torch.square(centred).mean(-1, keepdim=True) + self.eps)
+                unit_z = centred * inverse  # [B, C, H, K]  ttt.gab:11
+                # [B, C, H, K]  ttt.gab:12
+                difference = unit_z * self.norm_weight + self.norm_bias - (v_c - k_c)
+                slope = difference * self.norm_weight  # [B, C, H, K]
+                along = (slope * unit_z).mean(-1, keepdim=True)  # [B, C, H, 1]  ttt.gab:13
+                # [B, C, H, K]  ttt.gab:14
+                product = inverse * (slope - slope.mean(-1, keepdim=True) - unit_z * along)
+                e = rate_c[..., None] * product  # [B, C, H, K]  ttt.gab:63
+                contracted = torch.einsum("bchk,bshk->bhcs", q_c, k_c)  # [B, H, C, C]  ttt.gab:64
+                # [B, C, H, K]  ttt.gab:65
+                before = torch.einsum("bchk,bhkv->bchv", q_c, W) + b[:, None]
+                # [B, H, C, C]  ttt.gab:66
+                filled = torch.where(causal_mask(contracted), contracted, 0.0)
+                learned = torch.einsum("bhcs,bshv->bchv", filled, e) + e.cumsum(1)  # [B, C, H, K]
+                y = before - scale_wide[:, None, None] * learned  # [B, C, H, K]  ttt.gab:67
+                # [B, H, K, K]  ttt.gab:68
+                W = W - scale_wide[-1] * torch.einsum("bchk,bchv->bhkv", k_c, e)
+                b = b - scale_wide[-1] * e.sum(1)  # [B, H, K]  ttt.gab:69
+                # [B, C, H, K]  ttt.gab:70
+                total = q_c + F.layer_norm(y, (self.K,), None, None, self.eps) * self.norm_weight
+                o = total + self.norm_bias  # [B, C, H, K]
+                o_chunks.append(o)
         o = join_chunks(o_chunks, L).to(q.dtype)  # [B, L, H, K]
         return self.wo(self.post_norm(o.flatten(-2)))  # ttt.gab:72
 

@@ -5,14 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from gabc.check.causality.attention import attention, scores
-from gabc.check.causality.bounds import ONE, Bound
-from gabc.check.causality.call import DependenceCall
-from gabc.check.causality.domain import Axis, Dependence, Kind, Reason, anything
-from gabc.check.causality.forms import CONSTANT, Line, axis_form
-from gabc.check.causality.moves import moved, substitution
-from gabc.check.causality.pointwise import joined_legs
-from gabc.check.causality.reductions import Factor, contraction
 from gabc.check.causality.scans import (
     after_step,
     chunk_result,
@@ -23,7 +15,15 @@ from gabc.check.causality.scans import (
     widened,
 )
 from gabc.check.causality.sizes import Numbers, UnitSizes
-from gabc.check.causality.values import line_values
+from gabc.dependence.attention import attention, scores
+from gabc.dependence.bounds import ONE, Bound
+from gabc.dependence.call import DependenceCall
+from gabc.dependence.domain import Axis, Dependence, Kind, Reason, anything
+from gabc.dependence.forms import CONSTANT, Line, axis_form
+from gabc.dependence.moves import moved, substitution
+from gabc.dependence.pointwise import joined_legs
+from gabc.dependence.reductions import Factor, contraction
+from gabc.dependence.values import line_values
 from gabc.dims import Dim
 from gabc.graph.instance import Instance
 from gabc.graph.nodes import ChildRef, Graph, Node, Region, Value

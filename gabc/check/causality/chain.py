@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from gabc.check.causality.bounds import ONE, ZERO, Bound
-from gabc.check.causality.domain import Axis, Constraint, Extent, Kind, Leg, Reason
-from gabc.check.causality.forms import coefficient_of, without
+from gabc.dependence.bounds import ONE, ZERO, Bound
+from gabc.dependence.domain import Axis, Constraint, Extent, Kind, Leg, Reason
+from gabc.dependence.forms import coefficient_of, without
 
 MOST_STEPS = 64
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from gabc.check.causality.bounds import Bound
 from gabc.check.causality.chain import offset, step_text
-from gabc.check.causality.domain import Constraint, Dependence, Extent, Leg, Region, Source
-from gabc.check.causality.forms import STEP, Form
 from gabc.check.causality.verdict import Proofs, UnitProof
+from gabc.dependence.bounds import Bound
+from gabc.dependence.domain import Constraint, Dependence, Extent, Leg, Region, Source
+from gabc.dependence.forms import STEP, Form
 from gabc.graph.nodes import Node, Value
 from gabc.syntax.source import Span
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gabc.check.causality.bounds import ONE
 from gabc.check.causality.chain import (
     axis_text,
     chain_text,
@@ -16,8 +15,9 @@ from gabc.check.causality.chain import (
     step_text,
     steps,
 )
-from gabc.check.causality.domain import Extent, Kind, Leg, Reason
 from gabc.check.causality.verdict import Fault, Subject
+from gabc.dependence.bounds import ONE
+from gabc.dependence.domain import Extent, Kind, Leg, Reason
 from gabc.diagnostics.model import Diagnostic, Related
 from gabc.syntax.source import Span
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gabc.check.causality.analysis import Analyser, Outcome
-from gabc.check.causality.bounds import INFINITY, ONE, ZERO, Bound, larger, smaller
-from gabc.check.causality.domain import Axis, Dependence, Extent, Leg
 from gabc.check.causality.explain import explained
-from gabc.check.causality.forms import axis_form
 from gabc.check.causality.verdict import (
     BATCH,
     TIME,
@@ -24,6 +21,9 @@ from gabc.check.causality.verdict import (
     keeps_rows,
     lead,
 )
+from gabc.dependence.bounds import INFINITY, ONE, ZERO, Bound, larger, smaller
+from gabc.dependence.domain import Axis, Dependence, Extent, Leg
+from gabc.dependence.forms import axis_form
 from gabc.graph.instance import Instance, Stack
 from gabc.graph.types import B, D, L
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gabc.check.causality.bounds import INFINITY, ONE, ZERO, Bound, larger, smaller
-from gabc.check.causality.call import DependenceCall
-from gabc.check.causality.domain import NOWHERE, Axis, Dependence, Kind, Leg, Source, joined
-from gabc.check.causality.forms import (
+from gabc.dependence.bounds import INFINITY, ONE, ZERO, Bound, larger, smaller
+from gabc.dependence.call import DependenceCall
+from gabc.dependence.domain import NOWHERE, Axis, Dependence, Kind, Leg, Source, joined
+from gabc.dependence.forms import (
     STEP,
     Form,
     Line,
@@ -18,7 +18,7 @@ from gabc.check.causality.forms import (
     form,
     without,
 )
-from gabc.check.causality.moves import Moved, moved, substitution
+from gabc.dependence.moves import Moved, moved, substitution
 
 
 def in_step(x: Dependence, axes: tuple[Axis, ...]) -> Dependence:

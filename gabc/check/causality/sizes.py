@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
-from gabc.check.causality.bounds import INFINITY, ONE, Bound, number, sized
-from gabc.check.causality.domain import Axis, Extent
+from gabc.dependence.bounds import INFINITY, ONE, Bound, number, sized
+from gabc.dependence.domain import Axis, Extent
 from gabc.dims import Dim
 from gabc.dims.poly import Application
 from gabc.graph.instance import Instance
@@ -42,7 +42,7 @@ class UnitSizes:
     ) -> None:
         self._instance = instance
         self._prefix = f"{path}." if path else ""
-        self._numbers = numbers
+        self.numbers = numbers
         self._leading = leading
         self._meanings: dict[str, Dim] = {"B": B, "L": L, **bound_at_call}
         self._bounds: dict[Dim, Bound] = {}
@@ -67,16 +67,12 @@ class UnitSizes:
             if expanded is not None and name not in expanded.symbols():
                 return self.meaning(expanded)
         full = name if name == "D" else self._prefix + name
-        self._numbers[full] = _exact(self._value_of(name))
+        self.numbers[full] = _exact(self._value_of(name))
         return Dim.symbol(full)
 
     def _value_of(self, name: str) -> StaticValue:
-        """The value of a name; `norm.width` is one of the unit in the slot `norm`."""
-        instance = self._instance
-        *children, last = name.split(".")
-        for child in children:
-            instance = instance.children[child].instances[0]
-        return instance.env[last]
+        """The value of a name; `norm.width` is one of a child, which its caller knows too."""
+        return self._instance.env[name]
 
     def bound(self, dim: Dim) -> Bound:
         """A size of the configuration, symbolic and at the scale; infinite if it counts positions.
@@ -89,7 +85,7 @@ class UnitSizes:
             if meaning.symbols() & {"B", "L"}:
                 found = INFINITY
             else:
-                found = sized(meaning.evaluate(self._numbers), meaning)
+                found = sized(meaning.evaluate(self.numbers), meaning)
             self._bounds[dim] = found
         return found
 
@@ -147,11 +143,11 @@ def _counting(meaning: Dim, unit: Dim, extent: Extent, sizes: UnitSizes) -> Axis
     rest = meaning - unit
     (symbol,) = unit.symbols()
     if symbol not in rest.symbols():
-        offset = rest.evaluate(sizes._numbers)
+        offset = rest.evaluate(sizes.numbers)
         return Axis(extent, None, ONE, sized(offset, rest), dim=meaning)
     size = _block_size(meaning, unit)
     if size is not None:
-        spacing = sized(size.evaluate(sizes._numbers), size)
+        spacing = sized(size.evaluate(sizes.numbers), size)
         return Axis(extent, None, spacing, dim=meaning)
     return Axis(extent, None, None, dim=meaning)
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gabc.check.causality.bounds import INFINITY, ONE, ZERO, Bound, is_never_negative
-from gabc.check.causality.domain import Dependence, Extent, Leg, Source
-from gabc.check.causality.forms import axis_form, combined
+from gabc.dependence.bounds import INFINITY, ONE, ZERO, Bound, is_never_negative
+from gabc.dependence.domain import Dependence, Extent, Leg, Source
+from gabc.dependence.forms import axis_form, combined
 from gabc.diagnostics.model import Diagnostic
 from gabc.graph.instance import Instance
 from gabc.graph.nodes import Value

@@ -1,8 +1,10 @@
-"""Whether two designs are the same function: canonical form, structural hash, fingerprint."""
+"""Whether two designs are the same function: canonical form and structural hash.
+
+The functional fingerprint, which runs a design, is `gabc.runtime.fingerprint`.
+"""
 
 from gabc.check.identity.canonical import Canonical, canonical, canonical_unit, structural_hash
 from gabc.check.identity.difference import Difference, UnitChange, compare
-from gabc.check.identity.fingerprint import fingerprint
 
 __all__ = [
     "Canonical",
@@ -11,6 +13,5 @@ __all__ = [
     "canonical",
     "canonical_unit",
     "compare",
-    "fingerprint",
     "structural_hash",
 ]

@@ -24,6 +24,14 @@ def linear_attention(
     [B, L, H, K]. With `read_before` o_t = q_t S_{t-1}. Returns [B, L, H, V] in v's dtype; sums are
     in float32 at least. Decays are only ever summed, never subtracted, so no gate overflows.
     """
+    # Autocast would run every product at its own precision, whatever the operands are cast to.
+    with torch.autocast(v.device.type, enabled=False):
+        return _by_chunks(q, k, v, log_decay, per_key, read_before)
+
+
+def _by_chunks(
+    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, per_key: bool, read_before: bool
+) -> Tensor:
     batch, length, heads, width = k.shape
     dtype = wide_dtype(v)
     size = min(16 if per_key else 64, length)

@@ -1,0 +1,1 @@
+"""Pictures of a design: graphs in networkx, laid out by graphviz."""
