@@ -13,7 +13,7 @@ from gabc.elaborate.modules import Loader
 from gabc.elaborate.scales import parse_scale
 from gabc.elaborate.stack import elaborate_stack
 from gabc.graph.instance import Stack
-from gabc.graph.verify import verify
+from gabc.ops.verify import verify
 from gabc.runtime.model import build
 from gabc.syntax.source import Source
 

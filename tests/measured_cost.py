@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import weakref
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import (
     FlopCounterMode,
@@ -66,6 +67,15 @@ _FORMULAS = {
 }
 
 
+def _objective(model: nn.Module, tokens: Tensor) -> Tensor:
+    """What training differentiates: a function of the logits, and the auxiliary losses."""
+    if "return_losses" not in inspect.signature(type(model).forward).parameters:
+        logits: Tensor = model(tokens)
+        return logits.sum()
+    logits, losses = model(tokens, return_losses=True)
+    return logits.sum() + sum(losses.values())
+
+
 def measure(stack: Stack, batch: int, length: int, optimised: bool = True) -> Measured:
     """One forward and one backward pass of the generated module."""
     model = build(stack, vocab_size=VOCAB, optimised=optimised)
@@ -81,13 +91,13 @@ def measure(stack: Stack, batch: int, length: int, optimised: bool = True) -> Me
     counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
     with counter:
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved.tensor):
-            logits = model(tokens)
+            objective = _objective(model, tokens)
         forward = counter.get_total_flops()
         # What belongs to a branch that nothing came of is gone by now.
         alive = [saved.tensor for ref in packed if (saved := ref()) is not None]
         storages = {s.data_ptr(): s.nbytes() for s in (t.untyped_storage() for t in alive)}
         del alive
-        logits.sum().backward()
+        objective.backward()
     counted = counter.get_flop_counts()["Global"]
     return Measured(
         forward,

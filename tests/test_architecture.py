@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "gabc"
 
-# `evaluate` reads what `train` wrote; `runtime` builds what `codegen` wrote; `api` and `cli` see all.
+# `runtime` builds what `codegen` wrote, `evaluate` reads what `train` wrote; `cli` sees all.
 ORDER = (
     "syntax",
     "diagnostics",

@@ -17,7 +17,7 @@ from mutate import mutated
 from gabc.check.report import Report, check
 from gabc.diagnostics.render import render_text
 from gabc.elaborate.scales import parse_scale
-from gabc.graph.verify import verify
+from gabc.ops.verify import verify
 from gabc.syntax.source import Source
 
 HERE = Path(__file__).parent

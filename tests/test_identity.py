@@ -25,12 +25,12 @@ from rewriting import (
 from small_designs import DESIGNS
 
 from gabc.check.identity import canonical, structural_hash
-from gabc.runtime.fingerprint import fingerprint
 from gabc.diagnostics.model import Diagnostics
 from gabc.elaborate.modules import Loader
 from gabc.elaborate.scales import parse_scale
 from gabc.elaborate.stack import elaborate_stack
 from gabc.graph.instance import Stack
+from gabc.runtime.fingerprint import fingerprint
 from gabc.syntax.source import Source
 
 SCALE = "64x2"

@@ -13,7 +13,7 @@ from gabc.diagnostics.fixes import apply_edits
 from gabc.diagnostics.model import Applicability, Diagnostic, Fix
 from gabc.diagnostics.render import render_text, select
 from gabc.elaborate.scales import DEFAULT_SCALE, parse_scale
-from gabc.graph.verify import verify
+from gabc.ops.verify import verify
 from gabc.syntax.source import Source
 
 FILES = sorted((Path(__file__).parent / "language").glob("*.md"))

@@ -18,7 +18,8 @@ def library_page() -> str:
     parts = [
         "# The standard library",
         "Generated from `stdlib_gaus/` (`pytest tests/test_library_page.py --update-golden`). "
-        "Import a unit with `from std.norm import RMSNorm`. A hyperparameter with `=` may be left out.",
+        "Import a unit with `from std.norm import RMSNorm`. "
+        "A hyperparameter with `=` may be left out.",
     ]
     for module in standard_modules():
         file, diagnostics = parse_standard(module)

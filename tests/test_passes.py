@@ -15,7 +15,7 @@ from gabc.codegen.emit import emit
 from gabc.elaborate.scales import parse_scale
 from gabc.graph.instance import Stack
 from gabc.graph.nodes import Node
-from gabc.graph.verify import verify
+from gabc.ops.verify import verify
 from gabc.passes.recurrences import parallelise
 from gabc.runtime.functional.linear_attention import linear_attention
 from gabc.runtime.load import load

@@ -34,7 +34,7 @@ from gabc.check.report import check
 from gabc.codegen.emit import Module, emit
 from gabc.elaborate.scales import parse_scale
 from gabc.graph.instance import Stack
-from gabc.graph.verify import verify
+from gabc.ops.verify import verify
 from gabc.passes.recurrences import parallelise
 from gabc.runtime.load import load
 from gabc.runtime.reference import ReferenceModel

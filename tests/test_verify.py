@@ -12,7 +12,7 @@ from small_designs import DESIGNS
 from gabc.graph.instance import Instance
 from gabc.graph.nodes import ChildRef, Graph, Node, Value
 from gabc.graph.types import ONE, TensorType
-from gabc.graph.verify import BrokenGraph, verify
+from gabc.ops.verify import BrokenGraph, verify
 
 
 def block(name: str) -> tuple[Graph, Instance]:

@@ -213,7 +213,7 @@ class _Decider:
             _, _, below = unit.path.partition(".")
             amount = unit.parameters if name == "params" else unit.amounts.state
             number = amount.as_int()
-            if number and below and unit.path in instances and not unit.path.endswith(".norm"):
+            if number and below and unit.path in instances:
                 sizes[unit.path] = number * unit.copies
         if sizes:
             path = max(sizes, key=lambda path: (sizes[path], -len(path)))

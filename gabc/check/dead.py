@@ -96,10 +96,10 @@ class _Stack:
                     self.parts.setdefault(here, part)
 
     def dead_parts(self, broken: Sequence[Span]) -> Iterator[Diagnostic]:
-        dead = [path for path in self.parts if path not in self.live]
+        dead = dict.fromkeys(path for path in self.parts if path not in self.live)
         for path in dead:
             part = self.parts[path]
-            if any(path.startswith(f"{other}.") for other in dead) or _within(broken, part.unit):
+            if any(above in dead for above in _above(path)) or _within(broken, part.unit):
                 continue
             yield Diagnostic(
                 "GAB0502",
@@ -156,6 +156,12 @@ def _names(unit: tree.Unit) -> dict[str, Span]:
 
     below(unit.members)
     return names
+
+
+def _above(path: str) -> Iterator[str]:
+    """The parts that a part lies in: `a` and `a.b` of `a.b.c`."""
+    names = path.split(".")
+    return (".".join(names[:count]) for count in range(1, len(names)))
 
 
 def _within(spans: Sequence[Span], outer: Span) -> bool:

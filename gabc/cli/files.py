@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 import sys
 from pathlib import Path
 
@@ -28,7 +27,7 @@ def load(path: Path) -> tuple[Source, Path]:
         raise InputFault(f"{path} is a folder; name a .gab file{_for_example(path)}")
     try:
         # A pipe or a device may never end.
-        if not stat.S_ISREG(path.stat().st_mode):
+        if path.exists() and not path.is_file():
             raise InputFault(f"{path} is not a regular file; `-` reads standard input")
         return read_source(path), path.parent
     except FileNotFoundError:

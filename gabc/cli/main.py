@@ -86,8 +86,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         app(list(arguments), prog_name="gabc")
     except SystemExit as stop:  # how typer ends, with its own status for a misused option
-        if "--json" in arguments and isinstance(stop.__context__, _Misuse):
-            print_json({"ok": False, "error": stop.__context__.format_message()})
+        if "--json" in arguments:
+            _print_misuse(stop.__context__)
         return stop.code if isinstance(stop.code, int) else CLEAN
     except FoundErrors:
         return DIAGNOSTICS
@@ -109,6 +109,11 @@ def main(arguments: Sequence[str]) -> int:
     except Exception as error:
         return _internal(error)
     return CLEAN
+
+
+def _print_misuse(fault: object) -> None:
+    if isinstance(fault, _Misuse):
+        print_json({"ok": False, "error": fault.format_message()})
 
 
 def _explain(message: str, arguments: Sequence[str]) -> None:

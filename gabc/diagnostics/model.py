@@ -14,7 +14,6 @@ from enum import Enum
 from gabc.diagnostics.catalogue import CATALOGUE
 from gabc.syntax.source import Span
 
-
 MAX_ERRORS = 100
 """Errors of one check that are looked for; a text with more of them is hardly a design."""
 MAX_EXCERPT = 120

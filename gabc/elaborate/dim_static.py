@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from gabc.dims import Dim
 from gabc.graph.static import (
+    MAX_BITS,
+    MAX_EXPONENT,
     Apply,
     Environment,
     Literal,
@@ -94,6 +96,22 @@ def dim_of(static: Static, env: Environment) -> Dim | None:
     Raises `StaticFault`, or `ZeroDivisionError` or `ValueError` if it is no number.
     """
     return to_dim(decided(static, env), float_dims(env))
+
+
+def power_fault(static: Static | None) -> str:
+    """What is wrong with a power in a static that is no dim; empty where none is to blame."""
+    if not isinstance(static, Apply):
+        return ""
+    inner = next(filter(None, map(power_fault, static.args)), "")
+    if inner or static.op != "**" or to_dim(static, {}) is not None:
+        return inner
+    exponent = to_dim(static.args[1], {})
+    if exponent is None or exponent.as_int() is None:
+        return f"the exponent `{render(static.args[1]).text}` of a size must be a written number"
+    return (
+        f"a power in a size has an exponent of at most {MAX_EXPONENT} and numbers below "
+        f"2 ** {MAX_BITS}"
+    )
 
 
 def is_undecided(dim: Dim) -> bool:

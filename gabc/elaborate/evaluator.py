@@ -18,7 +18,7 @@ from gabc.elaborate import bound as bd
 from gabc.elaborate.agreement import same_type
 from gabc.elaborate.bound import POISON, Bound, Poison, describe
 from gabc.elaborate.builder import Builder, Given, Site
-from gabc.elaborate.dim_static import dim_of, is_undecided, static_of
+from gabc.elaborate.dim_static import dim_of, is_undecided, power_fault, static_of
 from gabc.elaborate.faults import SilentError
 from gabc.elaborate.limits import MAX_SIZE, limit
 from gabc.elaborate.names import AMBIENT, BATCH_AND_LENGTH
@@ -114,9 +114,10 @@ class Evaluator:
             raise SilentError
         dim = self.as_dim(result, expr.span)
         if dim is None:
+            reason = power_fault(self.as_static(result)) or f"it is {describe(result)}"
             raise self.refuse(
                 "GAB0109",
-                f"a size is needed here, and `{expr.span.text}` is {describe(result)}",
+                f"a size is needed here, and `{expr.span.text}` is none: {reason}",
                 expr.span,
                 help="sizes are made of ints, dims and hyperparameters",
             )

@@ -158,7 +158,7 @@ def _declare_dim(evaluator: Evaluator, member: tree.Dim) -> None:
         except ZeroDivisionError:
             return  # reported with the obligations of the dim
         if number.denominator == 1:
-            check_size(number.numerator, member.span)
+            check_size(number.numerator, member.value.span)
             scope.env[name] = number.numerator
 
 

@@ -371,6 +371,7 @@ def _range(evaluator: Evaluator, call: tree.Call) -> list[Bound]:
         raise evaluator.refuse(
             "GAB0109", "`range` takes a stop, or a start, a stop and a step other than 0", call.span
         )
-    numbers = range(*bounds)
-    _check_rounds(evaluator, len(numbers), call.span)
-    return [Literal(number) for number in numbers]
+    # `len` of a range is bounded by the machine's word; static ints are not.
+    start, stop, step = (0, bounds[0], 1) if len(bounds) == 1 else (*bounds, 1)[:3]
+    _check_rounds(evaluator, max(0, -((start - stop) // step)), call.span)
+    return [Literal(number) for number in range(start, stop, step)]

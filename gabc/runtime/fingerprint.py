@@ -49,7 +49,7 @@ def fingerprint(stack: Stack, seed: int = 0) -> str:
     declared = list(stack_parameters(stack))
     attributes = {one.name: one.attribute for one in declared}
     for name, instance, parameter in parameter_order(stack):
-        value = _initial(parameter.init, instance, generator)
+        value = initial_value(parameter.init, instance, generator)
         if value.is_floating_point():
             value = value.to(torch.float64)
             value = value if parameter.is_buffer else value + drawn(*value.shape) / 8
@@ -58,7 +58,7 @@ def fingerprint(stack: Stack, seed: int = 0) -> str:
     for one in declared:
         if one.attribute not in parameters:
             # No result depends on it, and the interpreter still looks it up.
-            value = _initial(one.parameter.init, one.instance, unread)
+            value = initial_value(one.parameter.init, one.instance, unread)
             parameters[one.attribute] = value.to(torch.float64)
     logits = ReferenceModel(stack, parameters)(tokens)
     scale = logits.abs().max().clamp(min=torch.finfo(torch.float64).tiny)
@@ -66,7 +66,7 @@ def fingerprint(stack: Stack, seed: int = 0) -> str:
     return hashlib.sha256(rounded.numpy().tobytes()).hexdigest()[:32]
 
 
-def _initial(graph: Graph, instance: Instance, generator: Generator) -> Tensor:
+def initial_value(graph: Graph, instance: Instance, generator: Generator) -> Tensor:
     """A parameter's initial value, by the reference of each operation."""
     import torch
 

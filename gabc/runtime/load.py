@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import linecache
 import sys
@@ -51,6 +52,7 @@ def _annotating(loaded: ModuleType, module: Module, file: str) -> type[nn.Module
     """The model's class, whose `forward` says which lines of the design failed."""
     base = cast("type[nn.Module]", getattr(loaded, module.model))
 
+    @functools.wraps(base.forward)
     def forward(self: nn.Module, *args: object, **kwargs: object) -> object:
         if torch.compiler.is_compiling():
             return base.forward(self, *args, **kwargs)

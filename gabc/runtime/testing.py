@@ -109,7 +109,7 @@ class _Run:
         """Every parameter and buffer by its name in the reference interpreter."""
         import torch
 
-        from gabc.runtime.fingerprint import _initial as initial_value
+        from gabc.runtime.fingerprint import initial_value
 
         found = {"embedding.weight": torch.zeros(1, SCALE.D, dtype=torch.float64)}
         for one in stack_parameters(self._stack()):

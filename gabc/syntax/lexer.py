@@ -142,7 +142,10 @@ def _beyond(lexed: Lexed, source: Source, kind: str, start: int, end: int) -> Di
     if len(lexed.tokens) > MAX_TOKENS:
         limit, message = MAX_TOKENS, f"a file has at most {MAX_TOKENS} words and symbols"
     elif kind == "NAME" and length > MAX_NAME:
-        limit, message = MAX_NAME, f"a name has at most {MAX_NAME} characters, and this one {length}"
+        limit, message = (
+            MAX_NAME,
+            f"a name has at most {MAX_NAME} characters, and this one {length}",
+        )
     elif kind in ("STRING", "FLOAT") and length > MAX_LITERAL:
         what = "string" if kind == "STRING" else "number"
         limit = MAX_LITERAL

@@ -29,7 +29,7 @@ class TrainableModel(PreTrainedModel):  # type: ignore[no-untyped-call]  # its _
     def __init__(self, model: nn.Module) -> None:
         super().__init__(PretrainedConfig())
         self.model = model
-        self._has_losses = _takes_return_losses(type(model))
+        self._has_losses = "return_losses" in inspect.signature(model.forward).parameters
 
     def forward(self, tokens: torch.Tensor) -> dict[str, torch.Tensor | Mapping[str, torch.Tensor]]:
         """tokens [B, L + 1] -> {"loss": what to minimise, "auxiliary": its added parts by name}.
@@ -48,9 +48,3 @@ class TrainableModel(PreTrainedModel):  # type: ignore[no-untyped-call]  # its _
     def floating_point_ops(self, *_: object, **__: object) -> int:
         """Trainer's estimate counts parameters of a transformer; a design may be anything."""
         return 0
-
-
-def _takes_return_losses(cls: type[nn.Module]) -> bool:
-    """Looks at base classes too: the loaded class of a compiled design passes arguments through."""
-    forwards = [vars(base)["forward"] for base in cls.__mro__ if "forward" in vars(base)]
-    return any("return_losses" in inspect.signature(forward).parameters for forward in forwards)

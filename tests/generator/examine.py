@@ -12,7 +12,7 @@ from gabc.check.report import check
 from gabc.codegen.emit import emit
 from gabc.elaborate.scales import parse_scale
 from gabc.graph.instance import Stack
-from gabc.graph.verify import BrokenGraph, verify
+from gabc.ops.verify import BrokenGraph, verify
 from gabc.passes.recurrences import parallelise
 from gabc.runtime.load import load
 from gabc.syntax.source import Source

@@ -26,9 +26,7 @@ def test_linear_attention(decay: str, per_key: bool, read_before: bool) -> None:
 @pytest.mark.parametrize("length", [1, 15, 16, 17, 64, 65, 130])
 @pytest.mark.parametrize("per_key", [False, True])
 @pytest.mark.parametrize("extreme", [0.0, -1e5, float("-inf")])
-def test_chunks_equal_the_loop_at_extreme_gates(
-    length: int, per_key: bool, extreme: float
-) -> None:
+def test_chunks_equal_the_loop_at_extreme_gates(length: int, per_key: bool, extreme: float) -> None:
     torch.manual_seed(length)
     q, k = (torch.randn(2, length, 3, 4, dtype=torch.float64) for _ in range(2))
     v = torch.randn(2, length, 3, 5, dtype=torch.float64)

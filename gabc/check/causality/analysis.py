@@ -28,8 +28,8 @@ from gabc.dims import Dim
 from gabc.graph.instance import Instance
 from gabc.graph.nodes import ChildRef, Graph, Node, Region, Value
 from gabc.graph.types import LEADING
-from gabc.graph.verify import find_child
 from gabc.ops import PRIMITIVES
+from gabc.ops.verify import find_child
 
 MOST_ROUNDS = 8
 

@@ -14,6 +14,7 @@ class Liveness:
     """Memory of which inputs of a unit the wanted results depend on."""
 
     _inputs: dict[tuple[Instance, tuple[bool, ...]], tuple[bool, ...]] = field(default_factory=dict)
+    _losses: dict[Instance, bool] = field(default_factory=dict)
 
     def learning(self, instance: Instance, wanted: tuple[bool, ...]) -> set[Value]:
         """The values of a unit with a gradient to pass on, where these results (Z writes last) have
@@ -24,6 +25,14 @@ class Liveness:
         found.update(value for _, value in graph.losses)
         self.backward(instance, graph.nodes, found)
         return found
+
+    def has_losses(self, instance: Instance) -> bool:
+        """Whether the unit or one below it declares an auxiliary loss."""
+        if instance not in self._losses:
+            own = instance.graph is not None and bool(instance.graph.losses)
+            below = (c for part in instance.children.values() for c in part.instances)
+            self._losses[instance] = own or any(self.has_losses(child) for child in below)
+        return self._losses[instance]
 
     def inputs(self, instance: Instance, wanted: tuple[bool, ...]) -> tuple[bool, ...]:
         """Which inputs (Z reads last) such results have a gradient for."""
@@ -36,10 +45,16 @@ class Liveness:
             self._inputs[key] = tuple(value in found for value in values)
         return self._inputs[key]
 
+    def _called_has_losses(self, instance: Instance, node: Node) -> bool:
+        reference = node.args["child"]
+        assert isinstance(reference, ChildRef)
+        return self.has_losses(instance.children[reference.name].instances[reference.index or 0])
+
     def backward(self, instance: Instance, nodes: tuple[Node, ...], found: set[Value]) -> None:
         """Add to `found` what it depends on, from the last node to the first."""
         for node in reversed(nodes):
-            if found.isdisjoint(node.outputs) or node.op == "detach":
+            is_loss = node.op == "call" and self._called_has_losses(instance, node)
+            if node.op == "detach" or (found.isdisjoint(node.outputs) and not is_loss):
                 continue
             if node.op == "call":
                 self._call(instance, node, found)

@@ -126,11 +126,23 @@ class _Unit:
         """Find what reaches `needed`; nothing else is compiled."""
         self.live.update(needed)
         for node in reversed(nodes):
+            if self.has_losses(node):
+                self.live.update(node.outputs)
             if not self.live.isdisjoint(node.outputs):
                 self.live.update(node.operands())
                 if node.region is not None:
                     carried = [value.next for value in node.region.carried]
                     self.mark(node.region.nodes, [*node.region.results, *carried])
+
+    def has_losses(self, node: Node) -> bool:
+        """Whether a call, or a scan around one, has auxiliary losses, which are always computed."""
+        if node.region is not None:
+            return any(self.has_losses(inner) for inner in node.region.nodes)
+        reference = node.args.get("child")
+        if node.op != "call" or not isinstance(reference, ChildRef):
+            return False
+        children = self.instance.children[reference.name].instances
+        return self.walk.liveness.has_losses(children[reference.index or 0])
 
     # ---------------------------------------------------------------- nodes
 

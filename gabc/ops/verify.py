@@ -8,9 +8,9 @@ from gabc.dims import Dim
 from gabc.graph.instance import Instance
 from gabc.graph.nodes import Argument, ChildRef, Graph, Node, Region, Value
 from gabc.graph.types import LEADING, L, TensorType
-from gabc.graph.verify_types import ScaleProver, result_types
 from gabc.ops import PRIMITIVES
 from gabc.ops.base import Refused
+from gabc.ops.verify_types import ScaleProver, result_types
 
 STRUCTURAL = frozenset({"param", "call", "coalesce", "scan", "attend"})
 """Operations of the graph itself; all others are primitives of `gabc.ops` or initialisers."""
