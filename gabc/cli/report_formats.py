@@ -67,6 +67,8 @@ def _roots(reports: Sequence[Report]) -> list[Diagnostic]:
 
 def _verdict(report: Report) -> str:
     if not report.stacks:
+        if any(diagnostic.code == "GAB0119" for diagnostic in report.diagnostics):
+            return "well-formed; it defines nothing"
         return "well-formed; it defines units and no design"
     name = next(stack.name for stack in report.stacks.values())
     scales = ", ".join(report.stacks)

@@ -1,7 +1,7 @@
 """Bounds on what is read: a design is a page or two, and checking one must always end, fast."""
 
 MAX_FILE_BYTES = 1_000_000
-MAX_TOKENS = 30_000
+MAX_TOKENS = 20_000
 MAX_INTEGER = 10**12
 # Characters of a name, and of a string or a number as written.
 MAX_NAME = 100
