@@ -56,9 +56,13 @@ def assert_flops_of_program(seed: int) -> None:
     stack = stack_of(program.text, f"{program.width}x{program.layers}")
     total, found = costs_of(stack).total, measure(stack, BATCH, 37)
     assert value_at(total.matmul, 37, BATCH) == found.forward
-    if "attend(" not in program.text:
+    training = value_at(total.matmul + total.matmul_backward, 37, BATCH)
+    if "??" in program.text:
+        # A default whose entry is there counts as learnt, which is so only if something uses it.
+        assert training >= found.training or "attend(" in program.text
+    elif "attend(" not in program.text:
         # Attention may run unfused, and then does not compute its scores a second time.
-        assert value_at(total.matmul + total.matmul_backward, 37, BATCH) == found.training
+        assert training == found.training
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -9,7 +9,7 @@ from itertools import groupby
 
 from gabc.codegen.construct import Constructor, construct
 from gabc.codegen.context import ClassContext, SharedModule, UnitClass
-from gabc.codegen.layout import Line
+from gabc.codegen.layout import Line, fits
 from gabc.codegen.methods import constructed, initial_value
 from gabc.codegen.names import local_name
 from gabc.graph.instance import Instance, Stack
@@ -78,8 +78,7 @@ class ModelClass:
             "self.embedding = nn.Embedding(vocab_size, D)",
         ]
         if self._shared():
-            modules = [f'"{key}": {code}' for key, code in self._shared_codes().items()]
-            rows.append(f"self.shared = nn.ModuleDict({{{', '.join(modules)}}})")
+            rows += _shared_rows(self._shared_codes())
         blocks = self._blocks()
         if self.any_depth:
             layers = "layer" if self._needs_layer() else "_"
@@ -258,3 +257,15 @@ class ModelClass:
             total = names["loss " + name]
             rows.append((level, f"{total} = {total} + {here}"))
         return rows
+
+
+def _shared_rows(codes: Mapping[str, str]) -> list[str]:
+    """The statements that make `self.shared`: one if it fits on a line."""
+    entries = ", ".join(f'"{key}": {code}' for key, code in codes.items())
+    row = f"self.shared = nn.ModuleDict({{{entries}}})"
+    if fits(row, 2):
+        return [row]
+    return [
+        "self.shared = nn.ModuleDict()",
+        *(f'self.shared["{key}"] = {code}' for key, code in codes.items()),
+    ]

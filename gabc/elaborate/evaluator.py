@@ -35,6 +35,7 @@ from gabc.graph.static import (
     StaticValue,
     UnknownStatic,
     evaluate,
+    kind_of,
 )
 from gabc.graph.types import LEADING, Kind, TensorType
 from gabc.ops import PRIMITIVES
@@ -243,6 +244,10 @@ class Evaluator:
     def _check_value(self, static: Static, span: Span) -> None:
         """A static number among tensors must have a value, as far as that can be known here."""
         if isinstance(static, Apply):
+            try:
+                kind_of(static, self.scope.kinds)
+            except StaticFault as fault:
+                raise self.refuse("GAB0109", f"this is no number: {fault}", span) from fault
             with suppress(UnknownStatic):
                 self.evaluate(static, span)
 

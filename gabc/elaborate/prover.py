@@ -269,6 +269,21 @@ def discharge(
     return left_open, failed
 
 
+def undecided(obligation: Obligation) -> Diagnostic:
+    """The refusal of an obligation that no number decides: a dim in it stands for `B` or `L`."""
+    codes = {
+        Relation.EQUAL: "GAB0201",
+        Relation.DIVIDES: "GAB0203",
+        Relation.POSITIVE: "GAB0209",
+    }
+    return Diagnostic(
+        codes.get(obligation.relation, "GAB0210"),
+        obligation.message,
+        obligation.span,
+        help="the size stands for the batch or the length: it is not known when compiling",
+    )
+
+
 def _evaluate(obligation: Obligation, sizes: Mapping[str, int], scale: str) -> Diagnostic | None:
     try:
         left, right = obligation.left.evaluate(sizes), obligation.right.evaluate(sizes)

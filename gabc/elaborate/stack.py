@@ -11,6 +11,7 @@ from gabc.elaborate.bound import Template
 from gabc.elaborate.evaluator import Evaluator
 from gabc.elaborate.faults import SilentError, replace
 from gabc.elaborate.modules import Module, UnitDefinition
+from gabc.elaborate.prover import undecided
 from gabc.elaborate.rules import RULES
 from gabc.elaborate.scope import Session, UnitScope, integers
 from gabc.elaborate.shared import check_shared
@@ -51,10 +52,11 @@ def elaborate_stack(
     head = _head(session, root, design)
     if blocks is None or head is None or diagnostics.has_errors_since(errors):
         return None
-    lost = [obligation.message for obligation in session.never_evaluated]
-    if lost:
-        assert diagnostics.has_errors, f"obligations that nothing decides: {lost}"
-        return None  # the fault was reported at an earlier scale
+    if session.never_evaluated:
+        # A fault reported at an earlier scale leaves its obligations open here.
+        if not diagnostics.has_errors:
+            diagnostics.extend(map(undecided, session.never_evaluated))
+        return None
     if not _check_root(blocks[0], design, diagnostics):
         return None
     check_shared(blocks, session)

@@ -37,7 +37,7 @@ AWKWARD_NAMES = [
     "yield",
     "None_",
     "print",
-    "type",
+    "iter",
     "id",
     "list",
     "int_",
