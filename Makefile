@@ -16,9 +16,13 @@ test: $(INSTALLED) lint
 	.ci/typecheck $(BIN)/python
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -rs
 
-# Under a minute: no type checker, no test marked slow.
+# Under a minute: the language, its proofs and its rules; no type checker, no training, nothing slow.
+QUICK := tests/ops $(addprefix tests/test_,architecture.py causality.py contracts.py dead.py dims.py \
+	docs.py elaborate.py explain.py golden.py hostile.py language.py reference.py render.py syntax.py \
+	syntax_errors.py syntax_limits.py)
+
 quick: $(INSTALLED) lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -rs -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -rs -m "not slow" $(QUICK)
 
 lint: $(INSTALLED)
 	$(BIN)/python -m ruff check .
