@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from gabc.check.causality.verdict import Proofs, Property, Verdict
-from gabc.check.cost import Amounts, Asymptotic, Costs, cost
 from gabc.diagnostics.model import Applicability, Diagnostic, Edit, Fix, Related
 from gabc.diagnostics.suggest import nearest
 from gabc.dims import Dim
@@ -18,6 +18,9 @@ from gabc.graph.instance import Instance, Scale, Stack
 from gabc.graph.types import ONE
 from gabc.syntax import tree
 from gabc.syntax.source import Span
+
+if TYPE_CHECKING:
+    from gabc.check.cost import Amounts, Asymptotic, Costs
 
 PROOFS = ("causal", "batch_independent", "length_invariant")
 GROWING = ("time", "state")
@@ -78,6 +81,9 @@ class _Decider:
     @property
     def costs(self) -> Costs:
         if self._costs is None:
+            # Most designs promise `causal` only: what costs need is loaded when it is asked for.
+            from gabc.check.cost import cost
+
             self._costs = cost(self.stack)
         return self._costs
 
@@ -127,6 +133,8 @@ class _Decider:
         if name not in GROWING or comparison not in _BOUNDS:
             return _unreadable(contract, name)
         try:
+            from gabc.check.cost import Asymptotic
+
             bound = Asymptotic.parse(re.sub(r"L\s*\*\s*L\b", "L ** 2", written))
         except ValueError:
             return _unreadable(contract, name)
@@ -245,6 +253,8 @@ class _Decider:
 def _class(name: str, amounts: Amounts) -> Asymptotic:
     """Of one sequence; FLOPs that a window makes unnecessary do not count."""
     dim: Dim = amounts.needed if name == "time" else amounts.state
+    from gabc.check.cost import Asymptotic
+
     return Asymptotic.of(dim.substitute({"B": ONE}))
 
 

@@ -13,7 +13,6 @@ from gabc.check.causality.verdict import Proofs
 from gabc.check.conditions import depends_on_place
 from gabc.check.contracts import decide
 from gabc.check.dead import find_dead
-from gabc.check.testing import elaborate_tests
 from gabc.check.unused import report_unused
 from gabc.diagnostics.model import Diagnostic, Diagnostics, Severity, TooManyErrors
 from gabc.elaborate.faults import SilentError
@@ -87,7 +86,10 @@ def _check(
                 if stack is not None:
                     stacks[scale.name] = stack
         _alone(module, found, reached)
-        elaborate_tests(module, found)
+        if module.file.tests:
+            from gabc.check.testing import elaborate_tests
+
+            elaborate_tests(module, found)
     except LimitReached as end:
         found.add(end.diagnostic)
     if not syntax_errors:
