@@ -24,7 +24,7 @@ WARM_RUNS = 20
 def cold(path: Path) -> list[float]:
     """Seconds of a whole `gabc check`, start of Python included, its modules compiled before."""
     command = [sys.executable, "-m", "gabc", "check", str(path)]
-    # An installed package has its bytecode; where writing it is forbidden, each start compiles anew.
+    # An installed package has its bytecode; where none may be written, each start compiles anew.
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     subprocess.run(command, check=True, capture_output=True, env=env)
     times = []
