@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import count
@@ -91,9 +92,9 @@ class _OneTensor(Primitive):
         require_sizes(call, plan, type_.dims, given)
         return plan
 
+    @abstractmethod
     def check_letters(self, call: Call, plan: Plan) -> None:
         """Refuse letters that this primitive does not allow on one side alone."""
-        raise NotImplementedError
 
     def shape(self, call: Call) -> TensorType:
         plan = self.plan(call)

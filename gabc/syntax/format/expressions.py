@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import partial
@@ -42,15 +43,15 @@ class Place(Enum):
     """Beside an operator. Parentheses around `a * b` may help a reader and stay."""
 
 
-class ExpressionLayout:
+class ExpressionLayout(ABC):
     """Documents of expressions; the cursor stands at their first token."""
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
 
+    @abstractmethod
     def block(self, body: Sequence[tree.Stmt]) -> Doc:
         """Statements in braces."""
-        raise NotImplementedError
 
     # ------------------------------------------------------------ parentheses
 
