@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from gabc.graph.instance import Stack
+from gabc.passes.attention import recognise_attention
 from gabc.passes.recurrences import parallelise
 
 
 def optimise(stack: Stack) -> Stack:
     """All rewrites, in order: what is compiled unless the plain form is asked for."""
-    return parallelise(stack)
+    return parallelise(recognise_attention(stack))
