@@ -15,7 +15,9 @@ else:
             self._module = module
 
         def __getattr__(self, name: str) -> object:
-            return getattr(import_module(self._module), name)
+            found: object = getattr(import_module(self._module), name)
+            setattr(self, name, found)
+            return found
 
     torch = _Lazy("torch")
     F = _Lazy("torch.nn.functional")

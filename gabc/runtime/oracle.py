@@ -25,6 +25,9 @@ ROWS = 3
 TOLERANCE = 1e-9
 """Relative to the size of an element: prefixes are summed in another order than the whole."""
 
+SPARSE = 64
+"""From this length on fewer prefixes are tried; the short lengths have all borders of blocks."""
+
 MAGNITUDES = (1.0, 8.0)
 """Of the stream. Gates that saturate at one may be open at another."""
 
@@ -157,14 +160,29 @@ class Oracle:
                 yield stream, self.run(stream), magnitude
 
     def future(self, lengths: Sequence[int] = LENGTHS) -> Witness | None:
-        """A position whose result changes when later positions do."""
+        """A position whose result changes when later positions do.
+
+        All cuts are rows of one run; what that finds is confirmed by a run of its own, since rows
+        may mix.
+        """
+        import torch
+
         for stream, result, magnitude in self.streams(lengths):
             length = stream.shape[1]
-            for last in _cuts(length):
+            cuts = _cuts(length)
+            variants: list[Tensor] = []
+            for last in cuts:
                 changed = stream.clone()
-                fresh = self.fresh(length - last - 1, magnitude=magnitude)
-                changed[:, last + 1 :] = fresh
-                reads = _first_change(result[:, : last + 1], self.run(changed)[:, : last + 1])
+                changed[:, last + 1 :] = self.fresh(length - last - 1, magnitude=magnitude)
+                variants.append(changed)
+            if not variants:
+                continue
+            together = self.run(torch.cat(variants)).chunk(len(cuts))
+            for last, changed, seen in zip(cuts, variants, together, strict=True):
+                past = result[:, : last + 1]
+                if _first_change(past, seen[:, : last + 1]) is None:
+                    continue
+                reads = _first_change(past, self.run(changed)[:, : last + 1])
                 if reads is not None:
                     return self._pair(stream, changed, result, reads, last)
         return None
@@ -186,7 +204,7 @@ class Oracle:
         """A position whose result changes when the sequence ends earlier, behind it."""
         for stream, result, _ in self.streams(lengths):
             length = stream.shape[1]
-            for last in _cuts(length):
+            for last in _cuts(length) if length < SPARSE else _borders(length):
                 short = self.run(stream[:, : last + 1])
                 reads = _first_change(result[:, : last + 1], short)
                 if reads is not None:
@@ -198,12 +216,14 @@ class Oracle:
         for stream, result, magnitude in self.streams(lengths):
             length = stream.shape[1]
             for row in range(ROWS):
-                changed = self.fresh(length, magnitude=magnitude)
-                changed[row] = stream[row]
-                alone = self.run(stream[row : row + 1])
-                for other in (self.run(changed)[row : row + 1], alone):
-                    if _first_change(result[row : row + 1], other) is not None:
-                        return Witness(row, (row + 1) % ROWS, length)
+                if row == 1:
+                    seen = self.run(stream[row : row + 1])
+                else:
+                    changed = self.fresh(length, magnitude=magnitude)
+                    changed[row] = stream[row]
+                    seen = self.run(changed)[row : row + 1]
+                if _first_change(result[row : row + 1], seen) is not None:
+                    return Witness(row, (row + 1) % ROWS, length)
         return None
 
 
@@ -211,6 +231,11 @@ def _cuts(length: int) -> list[int]:
     """Last positions of a past: at both ends, in the middle, and about block borders."""
     wanted = (0, 1, 2, 3, length // 3, length // 2, length - 3, length - 2)
     return sorted({cut for cut in wanted if 0 <= cut < length - 1})
+
+
+def _borders(length: int) -> list[int]:
+    """Of a long sequence: a prefix takes a run of its own."""
+    return [1, length // 2, length - 3, length - 2]
 
 
 def _first_change(before: Tensor, after: Tensor) -> int | None:
