@@ -1,6 +1,6 @@
 """No random program may be proved that the float64 oracle refutes.
 
-The long run of 20,000 programs, about two hours on one core:
+The long run of 20,000 programs, about an hour on two idle cores, in parts by `--start`:
 
     OMP_NUM_THREADS=1 python tests/test_causality_fuzz.py 20000 --lengths 1,7,100,257
 """
@@ -51,18 +51,21 @@ def judged(seeds: Iterable[int], lengths: Sequence[int]) -> tuple[Counter[str], 
             continue
         proofs = prove(stack)
         oracle = Oracle(stack, seed=seed, magnitudes=(2.0,))
-        runs = (
-            ("causality", proofs.causality, oracle.future(lengths)),
-            ("length", proofs.length, oracle.prefix(lengths)),
-            ("batch", proofs.batch, oracle.rows(lengths)),
+        subjects = (
+            ("causality", proofs.causality, oracle.future),
+            ("length", proofs.length, oracle.prefix),
+            ("batch", proofs.batch, oracle.rows),
         )
-        for subject, found, witness in runs:
+        for subject, found, search in subjects:
+            # What is refuted needs no long sequences: a short one tells whether it shows.
+            is_claimed = found.verdict is not Verdict.REFUTED
+            witness = search(lengths if is_claimed else lengths[:2])
             outcome = f"{subject} {found.verdict.value}"
             outcomes[outcome if witness is None else f"{outcome}, leaks"] += 1
             if found.verdict is Verdict.PROVED and witness is not None:
                 unsound.append(f"seed {seed}, {subject}: {witness}\n{text}")
         outcomes["designs"] += 1
-        outcomes["unknown"] += any(found.verdict is Verdict.UNKNOWN for _, found, _ in runs)
+        outcomes["unknown"] += any(found.verdict is Verdict.UNKNOWN for _, found, _ in subjects)
     return outcomes, unsound
 
 
@@ -85,7 +88,7 @@ def test_no_proof_is_contradicted() -> None:
 def test_no_proof_is_contradicted_by_many() -> None:
     outcomes, unsound = judged(SLOW, (1, 9))
     _check(outcomes, unsound)
-    assert outcomes["unknown"] < 0.03 * outcomes["designs"], outcomes
+    assert outcomes["unknown"] < 0.02 * outcomes["designs"], outcomes
 
 
 def main() -> None:

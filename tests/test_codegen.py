@@ -210,6 +210,27 @@ def test_no_two_names_become_one(name: str, other: str) -> None:
     torch.testing.assert_close(model(tokens(3)), reference(tokens(3)))
 
 
+def test_shared_child_knows_the_depth_where_blocks_differ() -> None:
+    """With blocks that differ the depth is a number of the text, no argument of the model."""
+    text = """
+        gab Root
+        unit Root() {
+            if layer == 1 { shared common = Inner() }
+            own = Linear(D, D)
+            forward(X) {
+                if layer == 1 { return own(X) + common(X) } else { return own(X) }
+            }
+        }
+        unit Inner() {
+            wo = Linear(D, D, bias=false, init=uniform(0.0, 1.0) / n_layers)
+            forward(X) { return wo(X) }
+        }
+    """
+    model = build(stack_of(text, "16x4"), vocab_size=VOCAB)
+    largest = model.get_parameter("shared.common.wo.weight").max().item()
+    assert 0.2 < largest <= 0.25
+
+
 def test_a_name_that_ends_like_an_ambient_one_is_no_ambient_one() -> None:
     text = """
         gab Root

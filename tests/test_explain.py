@@ -14,7 +14,6 @@ from gabc.diagnostics.error_index import error_index
 from gabc.diagnostics.explain import Explanation, explain, read_explanation
 from gabc.diagnostics.model import Diagnostic
 from gabc.diagnostics.render import render_text
-from gabc.elaborate.scales import parse_scale
 from gabc.syntax.format.source import format_source
 from gabc.syntax.source import Source
 
@@ -23,24 +22,18 @@ FOLDER = ROOT / "gabc" / "diagnostics" / "explanations"
 CODES = sorted(CATALOGUE)
 
 
-# What `check` says of these, it says of every refuted or unknown proof; only a run in float64 tells
-# them apart. That takes torch, and a small scale is enough.
-CONFIRMED = ("GAB0405", "GAB0406")
-SMALL = parse_scale("16x2")
+# What the command says of these comes from a run in float64 as well, which takes torch.
+CONFIRMED = tuple(f"GAB040{number}" for number in range(1, 7))
 
 
 def _findings(code: str, text: str) -> list[Diagnostic]:
     """What is said of an example: by `check`, and for some codes by the run that confirms it."""
-    source = Source("design.gab", text)
+    report = check(Source("design.gab", text))
     if code not in CONFIRMED:
-        return list(check(source).diagnostics)
-    from gabc.runtime.oracle import confirm
+        return list(report.diagnostics)
+    from gabc.runtime.confirmation import confirmed
 
-    report = check(source, scales=(SMALL,))
-    found = [finding for finding in report.diagnostics if finding.phase != "causality"]
-    for name, stack in report.stacks.items():
-        found += confirm(report.proofs[name], stack, lengths=(7, 33)).diagnostics
-    return found
+    return list(confirmed(report).diagnostics)
 
 
 def _with_new_report(old: Explanation, report: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 import torch
 from generator.compare import Run, differences, differentiate
-from generator.steps import BROADCASTING, FRAME, HEADS, OTHERS, RECOGNISED, WIDTH
+from generator.steps import BROADCASTING, FRAME, HEADS, LOOPS, OTHERS, RECOGNISED, WIDTH
 from torch import Tensor, nn
 
 from gabc.check.report import check
@@ -69,7 +69,7 @@ def test_recognised(name: str) -> None:
     parallel = parallelise(stack_of(RECOGNISED[name].body))
     assert not nodes_of(parallel, "scan")
     (node,) = nodes_of(parallel, "linear_attention")
-    assert {key: node.args[key] for key in ("per_key", "read_before")} == RECOGNISED[name].wanted
+    assert {key: node.args[key] for key in ("decay", "read_before")} == RECOGNISED[name].wanted
 
 
 @pytest.mark.parametrize("length", [1, 3, 17, 70])
@@ -85,12 +85,14 @@ def test_parallel_form_is_the_loop(name: str, length: int) -> None:
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_others_stay_a_loop(name: str) -> None:
+def test_others_keep_their_function(name: str) -> None:
+    """Those of no parallel form stay loops; `test_recurrences` has the classes of the rest."""
     stack = stack_of(OTHERS[name])
     parallel = parallelise(stack)
-    assert len(nodes_of(parallel, "scan")) == 1
-    assert not nodes_of(parallel, "linear_attention")
-    assert not differences(run(stack, 6, interpreted=True), run(parallel, 6))
+    assert len(nodes_of(parallel, "scan")) == (name in LOOPS)
+    loop = run(stack, 6, interpreted=True)
+    assert not differences(loop, run(parallel, 6))
+    assert not differences(loop, run(parallel, 6, interpreted=True))
 
 
 @pytest.mark.parametrize("length", [1, 2, 5])
@@ -164,9 +166,11 @@ def test_mixed_decays(per_key: bool, read_before: bool) -> None:
 
 
 def _same_as_loop(x: Mapping[str, Tensor], per_key: bool, read_before: bool) -> None:
+    decay = "key" if per_key else "head"
+
     def parallel(leaves: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         q, k, v, g = (leaves[name] for name in "qkvg")
-        return {"o": linear_attention(q, k, v, g, per_key=per_key, read_before=read_before)}
+        return {"o": linear_attention(q, k, v, g, decay=decay, read_before=read_before)}
 
     expected = differentiate(lambda leaves: {"o": loop_of(leaves, per_key, read_before)}, x)
     assert torch.isfinite(expected.outputs["o"]).all()

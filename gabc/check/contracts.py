@@ -6,6 +6,7 @@ import operator
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,18 @@ if TYPE_CHECKING:
 PROOFS = ("causal", "batch_independent", "length_invariant")
 GROWING = ("time", "state")
 QUANTITIES = (*PROOFS, *GROWING, "params")
+
+_SYNONYMS = {
+    "batch_independence": "batch_independent",
+    "batch_invariant": "batch_independent",
+    "causality": "causal",
+    "flops": "time",
+    "length_independence": "length_invariant",
+    "length_independent": "length_invariant",
+    "memory": "state",
+    "parameters": "params",
+}
+"""What these are called elsewhere; by letters `length_independent` is near `batch_independent`."""
 
 _COMPARED = re.compile(r"(\w+)\s*(<=|>=|==|!=|<|>)\s*(.+)", re.DOTALL)
 _WITHIN = re.compile(r"(\w+)\s+within\s+(\d+(?:\.\d+)?)\s*%", re.DOTALL)
@@ -53,9 +66,9 @@ def decide(stack: Stack, proofs: Proofs, contracts: Sequence[tree.Contract]) -> 
     """What does not hold of a design at the stack's scale, in the order of the contracts.
 
     `time` is the forward pass over one sequence of L tokens, `state` what a decoder keeps of it in
-    bytes, `params` all trained numbers with a vocabulary of 32,000. The stack is costed as it is:
-    rewrites change constant factors, not how the costs grow. A property that the proof refutes has
-    its own error already, so that its contract adds none.
+    bytes, `params` all trained numbers with a vocabulary of 32,000. They are those of the compiled
+    form: attention that is written out with a window costs what `attend` does. A property that the
+    proof refutes has its own error already, so that its contract adds none.
     """
     decider = _Decider(stack, proofs)
     found = (decider.contract(contract) for contract in contracts)
@@ -76,16 +89,19 @@ def reference_parameters(scale: Scale) -> int:
 class _Decider:
     stack: Stack
     proofs: Proofs
-    _costs: Costs | None = None
 
-    @property
+    @cached_property
+    def compiled(self) -> Stack:
+        # Most designs promise `causal` only: what costs need is loaded when it is asked for.
+        from gabc.passes import optimise
+
+        return optimise(self.stack)
+
+    @cached_property
     def costs(self) -> Costs:
-        if self._costs is None:
-            # Most designs promise `causal` only: what costs need is loaded when it is asked for.
-            from gabc.check.cost import cost
+        from gabc.check.cost import cost
 
-            self._costs = cost(self.stack)
-        return self._costs
+        return cost(self.compiled)
 
     def contract(self, contract: tree.Contract) -> Diagnostic | None:
         text = contract.text.strip()
@@ -153,7 +169,7 @@ class _Decider:
 
     def _responsible(self, name: str, found: Asymptotic) -> Iterator[Related]:
         """The units whose own work grows as fast as the whole, each where it is constructed."""
-        instances = dict(_instances(self.stack))
+        instances = dict(_instances(self.compiled))
         seen: set[Span] = set()
         for unit in self.costs.units:
             if _class(name, unit.own) != found or unit.path not in instances:
@@ -215,7 +231,7 @@ class _Decider:
 
     def _largest(self, name: str) -> Iterator[Related]:
         """The largest child of the block, which is where to save."""
-        instances = dict(_instances(self.stack))
+        instances = dict(_instances(self.compiled))
         sizes: dict[str, int] = {}
         for unit in self.costs.units:
             _, _, below = unit.path.partition(".")
@@ -293,7 +309,7 @@ def _instances(stack: Stack) -> Iterator[tuple[str, Instance]]:
 
 
 def _unknown(contract: tree.Contract, name: str) -> Diagnostic:
-    near = nearest(name, QUANTITIES)
+    near = _SYNONYMS.get(name) or nearest(name, QUANTITIES)
     start = contract.span.text.find(name)
     span = Span(
         contract.span.source, contract.span.start + start, contract.span.start + start + len(name)

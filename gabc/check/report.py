@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +12,12 @@ from gabc.check.causality.verdict import Proofs
 from gabc.check.conditions import depends_on_place
 from gabc.check.contracts import decide
 from gabc.check.dead import find_dead
+from gabc.check.loops import find_loops
+from gabc.check.routing import find_mixing_experts
 from gabc.check.unused import report_unused
 from gabc.diagnostics.model import Diagnostic, Diagnostics, Severity, TooManyErrors
 from gabc.elaborate.faults import SilentError
-from gabc.elaborate.limits import LimitReached
+from gabc.elaborate.limits import MAX_FRAMES, LimitReached, recursion_limit
 from gabc.elaborate.modules import Loader, Module, UnitDefinition
 from gabc.elaborate.rules import RULES
 from gabc.elaborate.scales import DEFAULT_SCALE, SCALES
@@ -27,8 +28,6 @@ from gabc.graph.instance import Scale, Stack
 from gabc.ops.base import Refused
 from gabc.syntax import tree
 from gabc.syntax.source import Source, Span
-
-MAX_FRAMES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +48,18 @@ class Report:
         return not any(d.severity is Severity.ERROR for d in self.diagnostics)
 
 
-def check(source: Source, *, scales: Sequence[Scale] = (), folder: Path | None = None) -> Report:
+def check(
+    source: Source,
+    *,
+    scales: Sequence[Scale] = (),
+    folder: Path | None = None,
+    offers_fixes: bool = True,
+) -> Report:
     """Check a `.gab` text at the scales given (the default scale if none is).
 
     `folder` is where sibling files are looked for. Units that the design does not reach are checked
-    alone. Never raises for a fault of the design.
+    alone. Never raises for a fault of the design. Fixes for faults of causality are each checked in
+    turn before they are offered, which `offers_fixes=False` leaves out.
     """
     found = Diagnostics(bounded=True)
     stacks: dict[str, Stack] = {}
@@ -64,10 +70,20 @@ def check(source: Source, *, scales: Sequence[Scale] = (), folder: Path | None =
         proofs = {name: prove(stack) for name, stack in stacks.items()}
         for name, stack in stacks.items():
             found.extend(proofs[name].diagnostics)
+            found.extend(find_mixing_experts(stack))
             if design is not None:
                 found.extend(decide(stack, proofs[name], design.contracts))
             found.extend(find_dead(stack, tuple(found.found)))
-    return Report(source, tuple(found.found), stacks, proofs)
+            found.extend(find_loops(stack))
+    diagnostics = found.found
+    if offers_fixes and any(p.faults for p in proofs.values()):
+        from gabc.check.causality.repair import with_fixes
+
+        def again(text: Source) -> Sequence[Diagnostic]:
+            return check(text, scales=scales, folder=folder, offers_fixes=False).diagnostics
+
+        diagnostics = with_fixes(diagnostics, proofs.values(), source, again)
+    return Report(source, tuple(diagnostics), stacks, proofs)
 
 
 def _check(
@@ -111,20 +127,6 @@ def _report_empty(file: tree.File, found: Diagnostics) -> None:
             help="a design is `gab Name` and `unit Name() { forward(X) { return X } }`",
         )
     )
-
-
-@contextmanager
-def recursion_limit(frames: int) -> Iterator[None]:
-    """Allow so many frames: units within units within expressions are walked recursively.
-
-    Their depth is bounded (`syntax.limits`, `elaborate.limits`), but by more than Python's default.
-    """
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(before, frames))
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(before)
 
 
 def _alone(module: Module, found: Diagnostics, reached: Set[UnitDefinition]) -> None:

@@ -22,6 +22,7 @@ class FixedFile:
     """A file after its fixes: what is left to say of it, and whether its text changed."""
 
     report: Report
+    folder: Path
     changed: bool
 
 
@@ -51,7 +52,7 @@ def fix_file(path: Path, scales: Sequence[Scale], *, unsafe: bool, diff: bool) -
     elif changed:
         replace_text(path, fixed.text)
     _tell(source, fixed)
-    return FixedFile(report_of(Source(source.path, fixed.text)), changed)
+    return FixedFile(report_of(Source(source.path, fixed.text)), folder, changed)
 
 
 def _tell(source: Source, fixed: Fixed) -> None:

@@ -47,11 +47,21 @@ def identity_of(stack: Stack, vocab_size: int, seed: int) -> ModelIdentity:
 def rebuild(identity: ModelIdentity) -> nn.Module:
     """The untrained model of a checkpoint, from the texts in it and this version's library.
 
+    Raises: as `rebuild_stack`.
+    """
+    from gabc.runtime.model import build
+
+    stack = rebuild_stack(identity)
+    return build(stack, vocab_size=identity.vocab_size, seed=identity.seed)
+
+
+def rebuild_stack(identity: ModelIdentity) -> Stack:
+    """The elaborated design of a checkpoint.
+
     Raises:
-        CheckpointError: those texts are no well-formed design for this version.
+        CheckpointError: its texts are no well-formed design for this version.
     """
     from gabc.check.report import check
-    from gabc.runtime.model import build
     from gabc.train.errors import CheckpointError
 
     (name, text), *others = identity.files
@@ -68,4 +78,4 @@ def rebuild(identity: ModelIdentity) -> nn.Module:
             f"{identity.compiler_version} and is not well-formed for {__version__} "
             f"({first.span}: {first.message}). Use the version that trained it."
         )
-    return build(report.stacks[scale.name], vocab_size=identity.vocab_size, seed=identity.seed)
+    return report.stacks[scale.name]

@@ -29,6 +29,7 @@ COMMANDS = {
     "diff": ("diff", "diff"),
     "train": ("train", "train"),
     "eval": ("evaluate", "evaluate"),
+    "generate": ("generate", "generate"),
     "demo": ("demo", "demo"),
 }
 """Each command's module in `gabc.cli` and its function, in the order of the help."""

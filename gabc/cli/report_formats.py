@@ -69,10 +69,10 @@ def _verdict(report: Report) -> str:
     if not report.stacks:
         if any(diagnostic.code == "GAB0119" for diagnostic in report.diagnostics):
             return "well-formed; it defines nothing"
-        return "well-formed; it defines units and no design"
+        return "well-formed; it defines units and no design, so nothing is proved"
     name = next(stack.name for stack in report.stacks.values())
     scales = ", ".join(report.stacks)
-    missing = [subject for subject, verdict in _verdicts(report) if verdict != "proved"]
+    missing = [f"{subject} ({found})" for subject, found in _verdicts(report) if found != "proved"]
     if not missing:
         return f"{name} is well-formed and proved causal at {scales}"
     return f"{name} is well-formed at {scales}; not proved: {', '.join(dict.fromkeys(missing))}"

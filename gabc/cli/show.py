@@ -54,6 +54,9 @@ def show(
     causality: Annotated[
         bool, typer.Option("--causality", help="Why it is proved causal, value by value.")
     ] = False,
+    recurrences: Annotated[
+        bool, typer.Option("--recurrences", help="What each `scan` is, and why a loop is one.")
+    ] = False,
     length: Annotated[
         int, typer.Option(min=1, max=1 << 24, help="Tokens of a sequence, for costs.")
     ] = LENGTH,
@@ -83,9 +86,9 @@ def show(
     shown = _shown(source, folder, wanted, is_fitted, vocab_size, as_document)
     pictures = _draw(shown, graph, graph_depth, graph_tree)
     if as_document:
-        _print_document(shown, length, batch, ceiling, causality, pictures)
+        _print_document(shown, length, batch, ceiling, causality, recurrences, pictures)
     else:
-        parts = _Parts(tree, cost or ceiling is not None, causality, bool(pictures))
+        parts = _Parts(tree, cost or ceiling is not None, causality, recurrences, bool(pictures))
         _print(shown, parts, length, batch, ceiling)
         for path in pictures:
             print(f"wrote {path}")
@@ -100,11 +103,13 @@ class _Parts:
     tree: bool
     cost: bool
     causality: bool
+    recurrences: bool
     pictures: bool
 
     @property
     def is_default(self) -> bool:
-        return not (self.tree or self.cost or self.causality or self.pictures)
+        asked = (self.tree, self.cost, self.causality, self.recurrences, self.pictures)
+        return not any(asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +136,7 @@ def _shown(
     Raises `FoundErrors` where it has errors that leave nothing to show.
     """
     from gabc.api import NoDesignError, check, elaborate
-    from gabc.check.report import MAX_FRAMES, recursion_limit
+    from gabc.elaborate.limits import MAX_FRAMES, recursion_limit
     from gabc.runtime.inspect import inspect
     from gabc.runtime.inspect_facts import gather
     from gabc.runtime.scale_fit import FitError
@@ -201,6 +206,12 @@ def _print(shown: _Shown, parts: _Parts, length: int, batch: int, ceiling: Devic
             console.print(line, markup=False)
     if parts.causality:
         _print_causality(console, shown.facts)
+    if parts.recurrences:
+        from gabc.cli.show_recurrences import recurrence_lines
+        from gabc.recurrences.classify import classify
+
+        for line in recurrence_lines(classify(shown.stack), length):
+            console.print(line, markup=False, soft_wrap=True)
     if parts.cost:
         _print_cost(console, shown.facts, length, batch, ceiling)
 
@@ -208,7 +219,7 @@ def _print(shown: _Shown, parts: _Parts, length: int, batch: int, ceiling: Devic
 def _print_causality(console: Console, facts: Facts) -> None:
     from gabc.cli.show_causality import derivation_tree, verdict_lines
 
-    for line in verdict_lines(facts.proofs):
+    for line in verdict_lines(facts):
         console.print(line, markup=False)
     console.print(derivation_tree(facts.proofs))
 
@@ -223,6 +234,7 @@ def _print_cost(
         estimate,
         numbers,
         polynomials,
+        recomputed_lines,
         totals_as_polynomials,
     )
 
@@ -230,8 +242,8 @@ def _print_cost(
     console.print(numbers(costs, length))
     console.print()
     console.print(polynomials(costs))
-    notes = [TERMS] if facts.can_decode else [TERMS, NO_DECODER]
-    for line in (*totals_as_polynomials(costs), "", *notes):
+    notes = [TERMS, *recomputed_lines(costs)] if facts.can_decode else [TERMS, NO_DECODER]
+    for line in (*totals_as_polynomials(costs, length), "", *notes):
         console.print(line, markup=False, soft_wrap=True)
     if ceiling is not None:
         time = step_time(costs, ceiling, batch=batch, length=length)
@@ -245,6 +257,7 @@ def _print_document(
     batch: int,
     ceiling: Device | None,
     causality: bool,
+    recurrences: bool,
     pictures: list[Path],
 ) -> None:
     from gabc.check.cost import step_time
@@ -260,6 +273,11 @@ def _print_document(
     }
     if causality:
         printed["derivation"] = derivation_document(shown.facts.proofs)
+    if recurrences:
+        from gabc.cli.show_recurrences import recurrence_document
+        from gabc.recurrences.classify import classify
+
+        printed["recurrences"] = recurrence_document(classify(shown.stack))
     if ceiling is not None:
         time = step_time(shown.facts.costs, ceiling, batch=batch, length=length)
         printed["step_time"] = step_time_document(ceiling, time, batch, length, ASSUMPTIONS)

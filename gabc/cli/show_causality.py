@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
 
     from gabc.check.causality.derivation import Step, UnitDerivation
     from gabc.check.causality.verdict import Proofs, Property
+    from gabc.runtime.inspect_facts import Facts
+
+_INNERMOST = re.compile(r"[(\[][^()\[\]]*[)\]]")
 
 _HEADINGS = {
     "causality": "a result at t depends on no later token",
@@ -19,14 +23,20 @@ _HEADINGS = {
 }
 
 
-def verdict_lines(proofs: Proofs) -> Iterator[str]:
-    """Each verdict with what it means and where it holds, and the receptive field."""
-    from gabc.runtime.inspect_facts import interval_text
+def verdict_lines(facts: Facts) -> Iterator[str]:
+    """Each verdict with what it means and where it holds, the units at fault, and the receptive
+    field."""
+    from gabc.check.causality.verdict import Subject
+    from gabc.runtime.inspect_facts import at_fault, interval_text
 
+    proofs = facts.proofs
     for subject, meaning in _HEADINGS.items():
         found: Property = getattr(proofs, subject)
         where = "at every scale" if found.holds_at is None else f"at {found.holds_at}"
         yield f"{subject} ({meaning}): {found.verdict.value} {where}"
+        units = at_fault(facts, Subject(subject))
+        if units:
+            yield f"  not proved of {', '.join(units)}, taken alone"
     yield f"receptive field: position t reads {interval_text(proofs.receptive_field)}"
 
 
@@ -97,15 +107,27 @@ class Line(NamedTuple):
     constants: tuple[str, ...]
 
 
+def _indexed(step: Step) -> str:
+    """A value with its axes; `(X + y)[b, t, c]` where it is an expression of several parts."""
+    if not step.axes:
+        return step.value
+    outside = step.value
+    while (inner := _INNERMOST.sub("", outside)) != outside:
+        outside = inner
+    value = f"({step.value})" if " " in outside.strip() else step.value
+    return f"{value}[{', '.join(step.axes)}]"
+
+
 def _line(step: Step) -> Line:
-    axes = f"[{', '.join(step.axes)}]" if step.axes else ""
+    from gabc.check.causality.derivation import whether
+
     # Who reads a position also knows that there is one.
-    implied = {f"whether {read} exist" for read in step.reads}
+    implied = {whether(read) for read in step.reads}
     shown = ", ".join(read for read in step.reads if read not in implied)
     reads = f"reads {shown}" if shown else "reads no position"
     why = "by a unit, below" if step.because == "`call`" else f"by {step.because}"
     return Line(
-        f"{step.value}{axes}",
+        _indexed(step),
         reads,
         step.because if step.because == "an argument" else why,
         f"{step.span.source.path}:{step.span.line}",

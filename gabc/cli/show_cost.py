@@ -35,16 +35,16 @@ def numbers(costs: Costs, length: int) -> Table:
         "state\nbytes",
         "launches",
         "time\nper token",
-        "state",
+        "decoding",
     ):
         table.add_column(title, justify="right")
     units = units_of(costs, length)
     for unit in costs.units:
         figures = [f"{number:,}" for number in units[unit.path].values()]
-        table.add_row(_name(unit), *figures, *classes(unit.amounts))
+        table.add_row(_name(unit), *figures, time_class(unit.amounts), str(unit.decoding))
     total = [f"{number:,}" for number in totals_of(costs, length).values()]
     table.add_section()
-    table.add_row(costs.design, *total, str(costs.time), str(costs.state), style="bold")
+    table.add_row(costs.design, *total, str(costs.time), str(costs.decoding), style="bold")
     return table
 
 
@@ -63,13 +63,34 @@ def polynomials(costs: Costs) -> Table:
     return table
 
 
-def totals_as_polynomials(costs: Costs) -> Iterator[str]:
+def recomputed_lines(costs: Costs) -> Iterator[str]:
+    """For each unit that a decoder computes again from the start, why."""
+    for unit in costs.units:
+        if unit.hindrance is not None:
+            yield (
+                f"a decoder computes {unit.path} again from the start of the sequence for every "
+                f"token: `{unit.hindrance}` has no streaming form there"
+            )
+
+
+def totals_as_polynomials(costs: Costs, length: int) -> Iterator[str]:
     """The measures of the whole design that the table of units leaves out."""
     from gabc.check.cost import per_token
 
     yield f"training FLOPs/token: {per_token(costs.total.training)}"
     yield f"activation bytes/token: {per_token(costs.total.saved)}"
     yield f"launches: {costs.total.launches}"
+    yield (
+        f"arithmetic intensity, forward: {intensity(costs.total, length):.2f} FLOPs per byte moved"
+    )
+
+
+def intensity(amounts: Amounts, length: int) -> float:
+    """FLOPs of a forward pass for each byte that its kernels read or write."""
+    from gabc.check.cost import value_at
+
+    moved = value_at(amounts.traffic, length)
+    return value_at(amounts.forward, length) / moved if moved else 0.0
 
 
 def forward_of(amounts: Amounts) -> str:
@@ -79,11 +100,11 @@ def forward_of(amounts: Amounts) -> str:
     return str(per_token(amounts.forward))
 
 
-def classes(amounts: Amounts) -> tuple[str, str]:
-    """How the time of a token and the decode state grow with L."""
+def time_class(amounts: Amounts) -> str:
+    """How the time of a token grows with L."""
     from gabc.check.cost import Asymptotic, per_token
 
-    return str(Asymptotic.of(per_token(amounts.needed))), str(Asymptotic.of(amounts.state))
+    return str(Asymptotic.of(per_token(amounts.needed)))
 
 
 def estimate(device: Device, time: StepTime, batch: int, length: int) -> Iterator[str]:

@@ -24,7 +24,12 @@ def document(
 
     The decode state of a design that reads ahead is `null`: there is no decoder.
 
-    A unit's figures include those below it; of equal blocks they are given once.
+    A unit's figures include those below it; of equal blocks they are given once. Its verdicts are
+    about itself: whether its results are causal (keep rows apart, do not tell the length) wherever
+    its arguments are. So the unit that leaks is refuted and those around it are, but not what reads
+    its results; `null` is a unit that nothing calls. Where the whole is proved every unit is, even
+    one that reads ahead of an argument that its caller has moved back; where the whole is unknown,
+    none is refuted.
     """
     parameters = summary.parameters
     costs, proofs = facts.costs, facts.proofs
@@ -44,9 +49,9 @@ def document(
             "head": parameters.head,
             "per_unit": _per_unit(costs, lambda unit: _at(unit.parameters, length)),
         },
-        "causality": _property(proofs.causality),
-        "batch": _property(proofs.batch),
-        "length": _property(proofs.length),
+        "causality": _property(proofs.causality, facts, "causality"),
+        "batch": _property(proofs.batch, facts, "batch"),
+        "length": _property(proofs.length, facts, "length"),
         "receptive_field": {
             **_interval(proofs.receptive_field),
             "per_unit": _reads(facts, stack),
@@ -77,8 +82,14 @@ def step_time_document(
     }
 
 
-def _property(found: Property) -> dict[str, object]:
-    return {"verdict": found.verdict.value, "holds_at": found.holds_at}
+def _property(found: Property, facts: Facts, subject: str) -> dict[str, object]:
+    from gabc.check.causality.verdict import Subject
+
+    per_unit = {
+        path: verdicts and verdicts[Subject(subject)].value
+        for path, verdicts in facts.verdicts.items()
+    }
+    return {"verdict": found.verdict.value, "holds_at": found.holds_at, "per_unit": per_unit}
 
 
 def _reads(facts: Facts, stack: Stack) -> dict[str, object]:
@@ -111,9 +122,16 @@ def _costs(costs: Costs, length: int, can_decode: bool) -> dict[str, object]:
 
     return {
         "flops": section(_flops),
-        "state": section(_state if can_decode else _no_state),
+        "state": {
+            **section(_state if can_decode else _no_state),
+            "decoding": str(costs.decoding) if can_decode else None,
+            "decoding_per_unit": _per_unit(
+                costs, lambda unit: str(unit.decoding) if can_decode else None
+            ),
+        },
         "activations": section(_activations),
         "launches": section(_launches),
+        "intensity": section(_intensity),
     }
 
 
@@ -154,6 +172,12 @@ def _activations(amounts: Amounts, length: int) -> dict[str, object]:
 
 def _launches(amounts: Amounts, length: int) -> dict[str, object]:
     return {"forward": _at(amounts.launches, length), "polynomial": str(amounts.launches)}
+
+
+def _intensity(amounts: Amounts, length: int) -> dict[str, object]:
+    from gabc.cli.show_cost import intensity
+
+    return {"flops_per_byte": round(intensity(amounts, length), 4)}
 
 
 def _per_unit(costs: Costs, figure: Callable[[UnitCost], object]) -> dict[str, object]:

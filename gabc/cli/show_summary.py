@@ -23,7 +23,7 @@ def summary_lines(facts: Facts, length: int) -> Iterator[str]:
     total = facts.costs.total
     flops = round(value_at(total.forward, length) / length)
     state = round(value_at(total.state, length))
-    decoding = f"{state:,} bytes of decode state, {facts.costs.state}"
+    decoding = f"{state:,} bytes of decode state, {facts.costs.decoding}"
     if not facts.can_decode:
         decoding = "no decoder, since it reads ahead"
     yield f"{flops:,} FLOPs per token forward, {decoding}, at length {length:,} as compiled"

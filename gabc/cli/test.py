@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gabc.check.report import MAX_FRAMES, check, recursion_limit
+from gabc.check.report import check
 from gabc.check.testing import TestProgram, elaborate_tests
 from gabc.check.testing_facts import Dependence, Fact
 from gabc.cli.extras import needs
@@ -17,6 +17,7 @@ from gabc.cli.faults import DIAGNOSTICS
 from gabc.cli.files import load
 from gabc.cli.output import print_json, refuse_errors
 from gabc.diagnostics.model import Diagnostics
+from gabc.elaborate.limits import MAX_FRAMES, recursion_limit
 from gabc.elaborate.modules import Loader
 
 if TYPE_CHECKING:

@@ -38,6 +38,10 @@ _NAMES = {
     "rearrange": "arranged",
     "repeat": "repeated",
     "attend": "attended",
+    "linear_attention": "read",
+    "delta_rule": "read",
+    "linear_scan": "h",
+    "max_plus_scan": "m",
     **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge"), "is_true"),
 }
 """What a value is called that the author gave no name, by the operation that made it."""

@@ -126,7 +126,11 @@ def _bracketed(opening: str, items: list[str], closing: str, level: int) -> list
 
 def _last_bracket(text: str) -> tuple[str, list[str], str]:
     """`f(a, b) -> T:` as `f(`, its items and `) -> T:`; no items if there is no such bracket."""
-    stop = text.rfind(") ->") if text.startswith("def ") else len(text) - 1
+    stop = len(text) - 1
+    if text.startswith("def "):
+        stop = text.rfind(") ->")
+    elif text.startswith("for "):
+        stop -= 1  # the colon
     if text[stop] not in ")]" or _is_operation(text):
         return "", [], ""
     code = _without_strings(text)

@@ -137,7 +137,8 @@ class ModelClass:
         return shared_keys(self.stack)
 
     def _shared_codes(self) -> dict[str, str]:
-        site = self._site(self.stack.blocks[0], with_layer=False)
+        numbers = {} if self.any_depth else {"n_layers": self.stack.scale.n_layers}
+        site = self._site(self.stack.blocks[0], False, numbers)
         return {key: construct(site, module.instance) for key, module in self._shared().items()}
 
     # ---------------------------------------------------------------- initial values

@@ -5,16 +5,24 @@ from __future__ import annotations
 from gabc.codegen.attention import write_attention
 from gabc.codegen.body import Body
 from gabc.codegen.calls import write_call
+from gabc.codegen.routing import write_route
 from gabc.codegen.scans import write_scan
 from gabc.codegen.uses import is_live
 from gabc.graph.nodes import Node
 from gabc.graph.pycode import Code
+from gabc.graph.routing import routed_calls
 
 
 def write_nodes(body: Body, nodes: tuple[Node, ...]) -> None:
     """The statements of the operations whose results are used."""
+    routed = routed_calls(nodes)
+    absorbed = {call for calls in routed.values() for call in calls}
     for node in nodes:
-        if is_live(node, body.uses):
+        if node in absorbed or not is_live(node, body.uses):
+            continue
+        if node in routed:
+            write_route(body, node, routed[node])
+        else:
             _write(body, node)
 
 

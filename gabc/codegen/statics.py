@@ -106,6 +106,8 @@ def _exact(
     match static:
         case Apply(op, _) if op in _ROUNDING:
             return number_code(static, resolve, require)
+        case Literal(None):
+            return number_code(static, resolve, require)
         case Apply("if", (condition, then, otherwise)):
             parts = [_exact(part, resolve, require, kinds) for part in (then, otherwise)]
             chosen = number_code(condition, resolve, require).within(Precedence.OR)

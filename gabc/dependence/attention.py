@@ -1,4 +1,4 @@
-"""Softmax attention and linear attention: keys up to the query."""
+"""Softmax attention: keys up to the query."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def scores(call: DependenceCall) -> Dependence:
         move = renaming({-1: -3})
         time.append(moved_legs(sinks.time, move))
         rows.append(moved_legs(sinks.batch, move))
-    return Dependence(axes, joined_legs(time), joined_legs(rows))
+    operands = [value for value in (q, k, bias, segments, sinks) if value is not None]
+    overflows = any(value.may_overflow for value in operands)
+    return Dependence(axes, joined_legs(time), joined_legs(rows), may_overflow=overflows)
 
 
 def attention(
@@ -83,7 +85,12 @@ def attention(
     total = summed(own, (_KEY,), {_KEY: key}, act)
     # From [B, H, L, ...] with the value's width as 2 to [B, L, H, V].
     out = renaming({-4: -4, -3: -2, -2: -3, _WIDTH: -1})
-    return Dependence(call.results[0], moved_legs(total.time, out), moved_legs(total.batch, out))
+    return Dependence(
+        call.results[0],
+        moved_legs(total.time, out),
+        moved_legs(total.batch, out),
+        may_overflow=any(value.may_overflow for value in (*weights, v)),
+    )
 
 
 def _summed(
@@ -96,25 +103,3 @@ def _summed(
     move = renaming(names)
     own = Sum(moved_legs(value.time, move), moved_legs(value.batch, move), zone)
     return summed(own, tuple(dropped), dropped, call.act([value]))
-
-
-def linear_attention(call: DependenceCall) -> Dependence:
-    """The recurrence in parallel form: q of the present with k, v and decay up to it."""
-    q = call.of("q")
-    own = _summed(call, q, {-1: _WIDTH}, ((),), {_WIDTH: q.axes[-1]})
-    hi = ONE if call.flag("read_before") else ZERO
-    past = Constraint(((-3, ONE), (_KEY, -ONE)), hi, INFINITY, call.span)
-    time, batch = [own.time], [own.batch]
-    for name in ("k", "v", "log_decay"):
-        value = call.of(name)
-        names = {-3: _KEY}
-        dropped = {_KEY: value.axes[-3] if value.rank == 4 else value.axes[-2]}
-        if value.rank == 3:
-            names = {-3: -4, -2: _KEY, -1: -2}
-        elif name != "v":
-            names[-1] = _WIDTH
-            dropped[_WIDTH] = value.axes[-1]
-        total = _summed(call, value, names, ((past,),), dropped)
-        time.append(total.time)
-        batch.append(total.batch)
-    return Dependence(call.results[0], joined_legs(time), joined_legs(batch))

@@ -1,4 +1,4 @@
-"""Time cut into blocks and joined again: l = C n + c."""
+"""Time cut into blocks and joined again: l = C n + c, or l = stride n + c where they overlap."""
 
 from __future__ import annotations
 
@@ -13,17 +13,23 @@ from gabc.dependence.reductions import dropping, spread
 
 
 def cut_into_blocks(
-    call: DependenceCall, x: Dependence, name: int, size: Bound, axes: tuple[Axis, ...]
+    call: DependenceCall,
+    x: Dependence,
+    name: int,
+    size: Bound,
+    stride: Bound,
+    axes: tuple[Axis, ...],
 ) -> Dependence:
     """Axis `name` becomes `name - 1` (the block) and `name` (the place in it).
 
-    The last block is filled up with zeros, so every element depends on whether its position exists.
+    A block begins every `stride` positions. Beyond the end there are zeros, so every element
+    depends on whether its position exists.
     """
-    if not size.is_finite:  # one block, as long as the sequence
+    if not size.is_finite or not stride.is_finite:  # one block, as long as the sequence
         whole = spread(call, x, name)
         return moved(whole, axes, renaming({axis: axis - 1 for axis in range(name - 32, name)}))
     lines = {axis: Line(((axis - 1, ONE),)) for axis in range(name - 32, name)}
-    position = form({name - 1: size, name: ONE})
+    position = form({name - 1: stride, name: ONE})
     lines[name] = Line(position)
     cut = moved(x, axes, substitution(lines))
     filled = Leg(position, ZERO, ZERO, Source.LENGTH, reason=call.reason(Kind.PAD))

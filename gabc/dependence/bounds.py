@@ -55,8 +55,11 @@ class Bound:
             return other
         if other is ONE:
             return self
-        if self.value == 0 or other.value == 0:
-            return ZERO
+        zero = next((bound for bound in (self, other) if bound.value == 0), None)
+        if zero is not None and zero.dim is None:
+            return Bound(0, None, True) if zero.at_scale else ZERO
+        if zero is not None and not (self.is_finite and other.is_finite):
+            return Bound(0, None, True)
         if not self.is_finite or not other.is_finite:
             return INFINITY if (self.value > 0) == (other.value > 0) else -INFINITY
         value = self.value * other.value

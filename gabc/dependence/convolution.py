@@ -49,4 +49,5 @@ def long_convolved(call: DependenceCall, x: Dependence, name: int, h: Dependence
         result,
         time=joined_legs([result.time, total.time]),
         batch=joined_legs([result.batch, total.batch]),
+        may_overflow=x.may_overflow or h.may_overflow,
     )

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from gabc.dependence.bounds import INFINITY, ZERO, Bound, larger, smaller
 from gabc.dependence.forms import Form, Line
+from gabc.dependence.ranges import ANY, Range
 from gabc.dims import Dim
 from gabc.syntax.source import Span
 
@@ -164,7 +165,8 @@ class Dependence:
     """A value with its axes.
 
     `is_vague`: cut by a mask of positions that was not understood. `may_overflow`: an operation on
-    the way can be infinite for finite arguments, so that zero times it is not zero.
+    the way can be infinite for finite arguments, so that zero times it is not zero. `within`:
+    between which numbers its elements lie.
     """
 
     axes: tuple[Axis, ...]
@@ -175,6 +177,7 @@ class Dependence:
     is_vague: bool = False
     may_overflow: bool = False
     spoilt: Spoilt | None = field(default=None, compare=False)
+    within: Range = ANY
 
     @property
     def rank(self) -> int:
@@ -199,8 +202,19 @@ class Dependence:
         return None
 
     @property
+    def range(self) -> Range:
+        """Between which numbers its elements lie."""
+        number = self.constant
+        return self.within if number is None else Range(number, number)
+
+    @property
     def exact_values(self) -> Values | None:
-        return None if self.values is None or self.values.padded is not None else self.values
+        """The values that hold at every index and that floating point tells apart."""
+        known = self.values
+        if known is None or known.padded is not None:
+            return None
+        lines = (*known.lowers, *known.uppers)
+        return known if all(line.is_representable for line in lines) else None
 
 
 MOST_LEGS = 32

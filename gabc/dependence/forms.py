@@ -60,12 +60,34 @@ def scaled(linear: Form, factor: Bound) -> Form:
     return tuple((axis, factor * coefficient) for axis, coefficient in linear)
 
 
+LARGEST = 2**20
+FINEST = 2**10
+
+
+def _is_coarse(number: Bound) -> bool:
+    value = number.value
+    if isinstance(value, float):
+        return False
+    return -LARGEST <= value <= LARGEST and value.denominator <= FINEST
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """`linear + constant`."""
 
     linear: Form
     constant: Bound = ZERO
+
+    @property
+    def is_representable(self) -> bool:
+        """Whether floating point tells its values at different indices apart.
+
+        `positions() + 1e17` is one number for many positions. A whole number that no index changes
+        may be of any size.
+        """
+        if not self.linear and self.constant.is_integral:
+            return True
+        return _is_coarse(self.constant) and all(_is_coarse(factor) for _, factor in self.linear)
 
     def plus(self, other: Line, factor: Bound = ONE) -> Line:
         return Line(

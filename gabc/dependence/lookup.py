@@ -17,7 +17,7 @@ from gabc.dependence.domain import (
     Values,
     joined,
 )
-from gabc.dependence.forms import Form, coefficient_of, combined, without
+from gabc.dependence.forms import Form, axis_form, coefficient_of, combined, without
 from gabc.dependence.moves import moved_legs, renaming
 from gabc.dependence.pointwise import joined_legs
 from gabc.dependence.sums import Act, existence
@@ -55,13 +55,22 @@ def looked_up(
     for place in places:
         time = _read(time, place, act)
         batch = _read(batch, place, act)
-    indices = [place.index for place in places]
+    rows = [place.index.batch for place in places if not _reads_own_row(place, result)]
     return Dependence(
         result,
-        joined_legs([time, *(index.time for index in indices)]),
-        joined_legs([batch, *(index.batch for index in indices)]),
+        joined_legs([time, *(place.index.time for place in places)]),
+        joined_legs([batch, *rows]),
         may_overflow=table.may_overflow,
     )
+
+
+def _reads_own_row(place: Place, result: Sequence[Axis]) -> bool:
+    """Whether the row's number only serves to find the row itself."""
+    line = None if place.index.values is None else place.index.values.line
+    if line is None or place.axis.extent is not Extent.BATCH or line.constant != ZERO:
+        return False
+    axis = line.linear[0][0] if len(line.linear) == 1 else 0
+    return axis < 0 and line.linear == axis_form(axis) and result[axis].extent is Extent.BATCH
 
 
 def _read(legs: Sequence[Leg], place: Place, act: Act) -> tuple[Leg, ...]:

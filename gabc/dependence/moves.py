@@ -28,6 +28,7 @@ from gabc.dependence.forms import (
     form,
     without,
 )
+from gabc.dependence.ranges import ANY
 from gabc.dependence.zones import oriented, union
 
 Moved: TypeAlias = "tuple[Form, Bound, Bound]"
@@ -94,7 +95,7 @@ def moved(
 ) -> Dependence:
     """The value with its axes moved; everything known of it goes along."""
     if not value.time and not value.batch and not value.fills and value.values is None:
-        return replace(value, axes=tuple(axes))
+        return replace(value, axes=tuple(axes), within=ANY)
     return Dependence(
         tuple(axes),
         moved_legs(value.time, move, reason),

@@ -15,13 +15,13 @@ from gabc.dependence.domain import (
     Fill,
     Kind,
     Leg,
-    Source,
     Zone,
 )
 from gabc.dependence.forms import CONSTANT, Line, axis_form, coefficient_of
 from gabc.dependence.moves import Move, moved, moved_legs, moved_zone, renaming, substitution
 from gabc.dependence.pointwise import broadcast_axes, joined_legs, known_fills
 from gabc.dependence.reductions import spread
+from gabc.dependence.sums import existence
 from gabc.dependence.values import delayed_values
 from gabc.dependence.zones import difference_of, union
 from gabc.dims import Dim
@@ -51,16 +51,15 @@ def concatenated(call: DependenceCall, xs: Sequence[Dependence], name: int) -> D
         time.append(legs if is_fixed else tuple(_unbounded_below(leg, name) for leg in legs))
         batch.append(moved_legs(x.batch, move))
         zones.append({fill.constant: moved_zone(fill.zone, move) for fill in x.fills})
-        size = x.axes[name].size
-        if size is None:
+        axis = x.axes[name]
+        if axis.size is None:
             is_fixed = False
-            # Index p lies in an earlier part only if the sequence is long enough.
-            border = Leg(
-                axis_form(name), -INFINITY, ZERO, Source.LENGTH, reason=call.reason(Kind.MOVE)
-            )
-            time.append((border,))
+            # Index p lies in this part, and not behind it, if there are positions enough.
+            border = moved_legs([existence(name, axis, call.act())], move)
+            legs = tuple(replace(leg, lo=-INFINITY) for leg in border)
+            (batch if axis.extent is Extent.BATCH else time).append(legs)
         else:
-            start = start + size
+            start = start + axis.size
     axes = list(broadcast_axes(xs))
     axes[name] = call.results[0][name]
     fills: list[Fill] = []
@@ -116,7 +115,8 @@ def indexed(call: DependenceCall, x: Dependence, items: Sequence[object]) -> Dep
         if x.axes[name].extent is not Extent.STATIC and not _counts_from_start(item):
             value = spread(call, value, name)
     lines = _lines(call, x, items)
-    return moved(value, call.results[0], substitution(lines), call.reason(Kind.MOVE))
+    part = moved(value, call.results[0], substitution(lines), call.reason(Kind.MOVE))
+    return replace(part, within=x.within)
 
 
 def _lines(call: DependenceCall, x: Dependence, items: Sequence[object]) -> dict[int, Line]:
@@ -149,7 +149,7 @@ def _position(call: DependenceCall, item: Dim, axis: Axis) -> Bound:
     bound = call.sizes.bound(item)
     if not bound.is_finite:
         return ZERO
-    if item.is_const and bound.value < 0:
+    if bound.value < 0:
         return ZERO if axis.size is None else axis.size + bound
     return bound
 

@@ -19,6 +19,7 @@ from gabc.dependence.domain import (
     Zone,
     joined,
 )
+from gabc.dependence.ranges import hull
 from gabc.dependence.zones import intersection, union
 
 Function = Callable[..., object]
@@ -131,7 +132,7 @@ def chosen(condition: Dependence, a: Dependence, b: Dependence) -> Dependence:
         # It is the constant where neither branch that may be chosen is anything else.
         fills.append(Fill(constant, union([intersection(holds, in_a), intersection(fails, in_b)])))
     fills.sort(key=lambda fill: fill.constant)
-    return replace(result, fills=known_fills(fills))
+    return replace(result, fills=known_fills(fills), within=hull(a.range, b.range))
 
 
 def is_position_mask(operands: Sequence[Dependence], result: Dependence) -> bool:

@@ -16,11 +16,14 @@ from gabc.dependence.domain import (
     Extent,
     Fill,
     Leg,
+    Source,
     Zone,
     joined,
 )
 from gabc.dependence.moves import moved, moved_legs, moved_zone, renaming
+from gabc.dependence.overflow import masked_by_product, unmasked, varying_axes
 from gabc.dependence.pointwise import broadcast_axes, joined_legs, known_fills
+from gabc.dependence.ranges import ANY
 from gabc.dependence.sums import Sum, summed
 from gabc.dependence.zones import intersection
 
@@ -54,8 +57,8 @@ def reduced(
     act = call.act(operands)
     total = summed(_sum_of(operands, zone), (name,), {name: axis}, act)
     time, batch = total.time, total.batch
-    if counts and mask is None:
-        number = summed(Sum((), (), EVERYWHERE), (name,), {name: axis}, call.act())
+    if counts:
+        number = _number(call, name, axis, mask)
         time, batch = joined((*time, *number.time)), joined((*batch, *number.batch))
     empty = 0.0 if mask is not None else neutral
     fills = () if empty is None else known_fills([Fill(empty, total.zone)])
@@ -84,6 +87,12 @@ def _part_taking(
     if mask is None:
         return zone, [x]
     return intersection(mask.zone(0.0), zone), [x, mask]
+
+
+def _number(call: DependenceCall, name: int, axis: Axis, mask: Dependence | None) -> Sum:
+    """How many elements take part: those that the mask keeps, zeros included."""
+    own = Sum((), (), EVERYWHERE) if mask is None else _sum_of([mask], mask.zone(0.0))
+    return summed(own, (name,), {name: axis}, call.act([] if mask is None else [mask]))
 
 
 def _sum_of(operands: Sequence[Dependence], zone: Zone) -> Sum:
@@ -115,8 +124,8 @@ def normalisation(
     total = summed(own, (name,), {name: axis}, act)
     # The reduction first: what reads everything is to be blamed before what follows from it.
     time, batch = [*total.time, *own.time], [*total.batch, *own.batch]
-    if counts and mask is None:
-        number = summed(Sum((), (), EVERYWHERE), (name,), {name: axis}, call.act())
+    if counts:
+        number = _number(call, name, axis, mask)
         time, batch = [*time, *number.time], [*batch, *number.batch]
     return Dependence(
         broadcast_axes(operands),
@@ -125,7 +134,8 @@ def normalisation(
         known_fills([Fill(becomes, zone)]),
         None,
         act.is_vague,
-        False,
+        # The norm of what is infinite is not a number.
+        x.may_overflow,
         act.spoilt,
     )
 
@@ -135,7 +145,7 @@ def spread(call: DependenceCall, x: Dependence, name: int) -> Dependence:
     axis = x.axes[name]
     total = summed(_sum_of([x], EVERYWHERE), (name,), {name: axis}, call.act([x]))
     fills = tuple(fill for fill in x.fills if fill.zone == NOWHERE)
-    return replace(x, time=total.time, batch=total.batch, fills=fills, values=None)
+    return replace(x, time=total.time, batch=total.batch, fills=fills, values=None, within=ANY)
 
 
 # ---------------------------------------------------------------- contraction
@@ -155,16 +165,27 @@ def contraction(
     result: tuple[Axis, ...],
     dropped: Mapping[int, Axis],
 ) -> Dependence:
-    """A product of operands summed over the axes `dropped`, where none of them is zero."""
+    """A product of operands summed over the axes `dropped`, where none of them is zero.
+
+    Weights that depend on data, as those of a masked softmax, are zero where nothing is summed: the
+    sum is one over their zone. Zeros and ones of a bare mask of positions are numbers, and do not
+    mask what may be infinite.
+    """
     zone: Zone = EVERYWHERE
     time: list[tuple[Leg, ...]] = []
     batch: list[tuple[Leg, ...]] = []
+    act = call.act([factor.value for factor in factors])
     for factor in factors:
         move = renaming(factor.names)
-        zone = intersection(zone, moved_zone(factor.value.zone(0.0), move))
+        own_zone = moved_zone(factor.value.zone(0.0), move)
+        kept = own_zone
+        if not _is_about_tokens(factor.value):
+            kept = unmasked(own_zone, _overflowing_axes(factors, factor))
+        if kept != own_zone:
+            act = replace(act, spoilt=act.spoilt or masked_by_product(call.span))
+        zone = intersection(zone, kept)
         time.append(moved_legs(factor.value.time, move))
         batch.append(moved_legs(factor.value.batch, move))
-    act = call.act([factor.value for factor in factors])
     own = Sum(joined_legs(time), joined_legs(batch), zone)
     total = summed(own, tuple(dropped), dropped, act)
     return Dependence(
@@ -176,6 +197,20 @@ def contraction(
         act.is_vague and not dropped,
         any(factor.value.may_overflow for factor in factors),
     )
+
+
+def _is_about_tokens(value: Dependence) -> bool:
+    return any(leg.source is Source.TOKENS for leg in value.time)
+
+
+def _overflowing_axes(factors: Sequence[Factor], masking: Factor) -> set[int]:
+    """The axes, named as in the product, along which another factor may be infinite."""
+    return {
+        other.names.get(name, name)
+        for other in factors
+        if other is not masking and other.value.may_overflow
+        for name in varying_axes(other.value)
+    }
 
 
 # ---------------------------------------------------------------- windows

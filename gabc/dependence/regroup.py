@@ -111,7 +111,7 @@ def merging(letters: Letters, right: Groups) -> Move:
 def regrouped(call: DependenceCall, x: Dependence, left: Groups, right: Groups) -> Dependence:
     """`rearrange` and `repeat`."""
     apart, letters = split_letters(call, x, left, right)
-    return moved(apart, call.results[0], merging(letters, right))
+    return replace(moved(apart, call.results[0], merging(letters, right)), within=x.within)
 
 
 def regrouped_sum(

@@ -101,6 +101,7 @@ CATALOGUE = _codes(
     ("GAB0404", "Z entry without a time axis depends on the sequence"),
     ("GAB0405", "may read later positions, though no run showed it"),
     ("GAB0406", "not proved, only tested", "warning"),
+    ("GAB0407", "neither proved nor refuted", "warning"),
     # ---- parameters
     ("GAB0501", "bad initialiser"),
     ("GAB0502", "parameter never used", "warning"),
@@ -111,4 +112,5 @@ CATALOGUE = _codes(
     ("GAB0701", "limit exceeded"),
     ("GAB0710", "contract does not hold"),
     ("GAB0711", "contract cannot be read"),
+    ("GAB0720", "recurrence is a loop over time", "warning"),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from gabc.diagnostics.model import Diagnostic
@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 class Template:
     """A unit with its hyperparameters given, not yet instantiated: `RoPE(base=500.0)`.
 
-    `given` is in the names of `writer`, the unit whose text has the expression (none for the root).
+    `given` is in the names of `writer`, the unit whose text has the expression (none for the root);
+    `places` says where each argument stands.
     """
 
     definition: UnitDefinition
     given: Mapping[str, TemplateArgument]
     writer: UnitScope | None
     span: Span
+    places: Mapping[str, Span] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

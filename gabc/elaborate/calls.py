@@ -14,6 +14,7 @@ from gabc.elaborate.bound import Bound, Poison, describe
 from gabc.elaborate.children import call_child
 from gabc.elaborate.evaluator import Evaluator
 from gabc.elaborate.faults import SilentError, replace
+from gabc.elaborate.gradient import gradient
 from gabc.elaborate.limits import MAX_DEPTH, LimitReached
 from gabc.elaborate.modules import (
     FunctionDefinition,
@@ -21,9 +22,10 @@ from gabc.elaborate.modules import (
     parse_standard,
     standard_modules,
 )
-from gabc.elaborate.names import BUILT_IN_UNITS, STATIC_CALLS
+from gabc.elaborate.names import BUILT_IN_UNITS, FORMS, STATIC_CALLS
 from gabc.elaborate.parts import child_of_slot
 from gabc.elaborate.regions import attend_block, scan
+from gabc.elaborate.routing import route
 from gabc.elaborate.signatures import bind_types
 from gabc.elaborate.statements import run_body
 from gabc.elaborate.templates import built_in_unit, unit_template
@@ -85,7 +87,14 @@ def _call_indexed(evaluator: Evaluator, expr: tree.Call, names: Sequence[str]) -
         return _call_member(evaluator, target, expr, names)
     if isinstance(target, Poison):
         raise SilentError
-    raise evaluator.refuse("GAB0110", f"{describe(target)} cannot be called", expr.function.span)
+    raise evaluator.refuse(
+        "GAB0110",
+        f"{describe(target)} cannot be called",
+        expr.function.span,
+        help="give it a name first, as a child: `part = ...`, then `part(x)`"
+        if isinstance(expr.function, tree.Call)
+        else "",
+    )
 
 
 def _call_member(
@@ -148,6 +157,10 @@ def _call_built_in(
         static = _static_call(evaluator, name, expr)
         if static is not None:
             return static
+    if name.id == "route":
+        return route(evaluator, expr, names)
+    if name.id == "grad":
+        return gradient(evaluator, expr, names)
     primitive = PRIMITIVES.get(name.id)
     if primitive is None or primitive.internal:
         if name.id in evaluator.scope.module.imported:
@@ -209,6 +222,9 @@ SYNONYMS = {
     "Conv1d": "causal_conv",
     "bmm": "einsum",
     "mm": "einsum",
+    "autograd": "grad",
+    "gradient": "grad",
+    "moe": "route",
 }
 
 
@@ -221,6 +237,7 @@ def _unknown_function(evaluator: Evaluator, name: tree.Name) -> Exception:
         *STATIC_CALLS,
         *evaluator.scope.module.scope,
         *evaluator.scope.members,
+        *FORMS,
         "scan",
     ]
     near = SYNONYMS.get(name.id) or nearest(name.id, callable_names)

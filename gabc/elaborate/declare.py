@@ -16,7 +16,7 @@ from gabc.syntax.source import Span
 def may_declare(scope: UnitScope, name: tree.Name, also: Collection[str] = ()) -> bool:
     """Whether a name is free in the unit, and not among `also`; says so otherwise."""
     if name.id in BUILT_IN:
-        scope.report(hides_built_in(name))
+        scope.report(hides_built_in(name, scope.unit))
         return True  # it is declared all the same: no cascade
     if name.id in RESERVED_NAMES - {"t"}:
         scope.report(

@@ -9,13 +9,15 @@ from gabc.diagnostics.model import Diagnostics
 from gabc.elaborate import bound as bd
 from gabc.elaborate.agreement import same_type
 from gabc.elaborate.bound import POISON, Bound, Poison, describe
-from gabc.elaborate.calls import call
+from gabc.elaborate.calls import SYNONYMS, call
 from gabc.elaborate.evaluator import Evaluator
 from gabc.elaborate.faults import SilentError
 from gabc.elaborate.limits import MAX_CHILDREN, limit
+from gabc.elaborate.names import BUILT_IN_UNITS
 from gabc.elaborate.subscripts import subscript
 from gabc.graph.nodes import Value
 from gabc.graph.static import Apply, Literal, Static, UnknownStatic
+from gabc.ops import PRIMITIVES
 from gabc.ops.base import Refused
 from gabc.syntax import tree
 
@@ -200,9 +202,25 @@ def _attribute(evaluator: Evaluator, expr: tree.Attribute) -> Bound:
             "GAB0109",
             f"`.{expr.name.id}` has no meaning here: only `Z` has entries",
             expr.span,
-            help="children and parameters are used by their bare names",
+            help=_instead_of(expr),
         )
     return evaluator.require_z(expr.span).read(evaluator, expr.name, None, expr.span)
+
+
+def _instead_of(expr: tree.Attribute) -> str:
+    """What `X.mean(...)`, `X.shape`, `torch.mean` and `nn.Linear` are here."""
+    name, base = expr.name.id, expr.base.span.text
+    if name in ("shape", "size"):
+        return "sizes are named by types: with `x: [B, L, H, K]`, `K` is the size of the last axis"
+    if name in BUILT_IN_UNITS:
+        return f"a layer is a child: `proj = {name}(...)` in the unit, `proj(x)` in `forward`"
+    primitive = PRIMITIVES.get(name)
+    here = name if primitive is not None and not primitive.internal else SYNONYMS.get(name)
+    if here is None:
+        return "children and parameters are used by their bare names"
+    if base in ("torch", "F", "nn", "np", "torch.nn.functional"):
+        return f"write `{here}(...)`: functions stand in no module"
+    return f"tensors have no methods: write `{here}({base}, ...)`"
 
 
 def _coalesce(evaluator: Evaluator, expr: tree.Binary, names: Sequence[str]) -> Bound:

@@ -34,7 +34,9 @@ def bind_hypers(
     scope: UnitScope,
     arguments: Mapping[str, bd.TemplateArgument],
     writer: UnitScope | None,
+    places: Mapping[str, Span],
 ) -> None:
+    """Bind each to its argument, which stands at its place, or to its default."""
     evaluator = Evaluator(scope, place="a hyperparameter")
     for hyper in scope.unit.hypers:
         name = hyper.name.id
@@ -44,7 +46,9 @@ def bind_hypers(
             if hyper.type == "unit":
                 _bind_slot(scope, evaluator, hyper, arguments.get(name))
             else:
-                _bind_scalar(scope, evaluator, hyper, arguments.get(name), writer)
+                given = arguments.get(name)
+                place = places.get(name, scope.span)
+                _bind_scalar(scope, evaluator, hyper, given, writer, place)
         except Refused as refused:
             scope.report(refused.diagnostic)
             scope.members[name] = POISON
@@ -83,11 +87,12 @@ def _bind_scalar(
     hyper: tree.Hyper,
     given: bd.TemplateArgument | None,
     writer: UnitScope | None,
+    place: Span,
 ) -> None:
     name = hyper.name.id
     if given is not None and not isinstance(given, (bd.Template, bd.LinearTemplate)):
         static, home, is_default = given, writer or scope, False
-        span = scope.span
+        span = place
     elif hyper.default is not None:
         static, home, is_default = evaluator.static(hyper.default), scope, True
         span = hyper.default.span
@@ -157,17 +162,21 @@ def _int_value(
     }
     try:
         number = dim.evaluate(known)
+        inner = [n.evaluate(known) / d.evaluate(known) for n, d in dim.denominators()]
     except KeyError as missing:
         raise UnknownStatic(str(missing)) from missing
     except ZeroDivisionError as fault:
         raise Refused(Diagnostic("GAB0109", f"`{hyper.name.id}` divides by zero", span)) from fault
-    if number.denominator != 1:
+    # A division inside `max` or `min` is exact too, even where the other operand is taken.
+    broken = next((value for value in (number, *inner) if value.denominator != 1), None)
+    if broken is not None:
+        what = "is no whole number" if broken is number else "has a division that is not exact"
         raise Refused(
             Diagnostic(
                 "GAB0203",
-                f"`{hyper.name.id}` = {dim} is no whole number",
+                f"`{hyper.name.id}` = {dim} {what}",
                 span,
-                actual=f"{number.numerator}/{number.denominator}",
+                actual=f"{broken.numerator}/{broken.denominator}",
                 help="`/` is exact; `//` rounds down",
                 facts=(
                     ("scale", home.session.scale_name),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from gabc.diagnostics.model import Diagnostic
 from gabc.syntax.source import Span
 
@@ -20,6 +24,7 @@ MAX_INT_ARGUMENT = 1 << 16
 """The largest static int that a primitive takes, such as the parts of a `split`."""
 MAX_SIZE = 1 << 31
 """The largest value of a dim that is accepted."""
+MAX_FRAMES = 20_000
 
 
 class LimitReached(Exception):
@@ -33,3 +38,17 @@ class LimitReached(Exception):
 def limit(span: Span, message: str) -> Diagnostic:
     """A limit exceeded in one place; what stands around it may still be checked."""
     return Diagnostic("GAB0701", message, span, help="build the same from fewer, larger parts")
+
+
+@contextmanager
+def recursion_limit(frames: int) -> Iterator[None]:
+    """Allow so many frames: units within units within expressions are walked recursively.
+
+    Their depth is bounded (here and in `syntax.limits`), but by more than Python's default.
+    """
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, frames))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gabc.diagnostics.model import Diagnostic
+from gabc.elaborate.renaming import renamed
 from gabc.graph.static import FUNCTIONS
 from gabc.ops import PRIMITIVES
 from gabc.syntax import tree
@@ -16,12 +17,15 @@ BATCH_AND_LENGTH = ("B", "L")
 """Sizes that stand in shapes only."""
 
 BUILT_IN_UNITS = ("Linear", "Sequential")
+FORMS = ("route", "grad")
+"""Functions that are no primitive: they call units, or take apart what computed their argument."""
 STATIC_CALLS = (*FUNCTIONS, "len")
 
 BUILT_IN = frozenset(
     (
         *(name for name, primitive in PRIMITIVES.items() if not primitive.internal),
         *BUILT_IN_UNITS,
+        *FORMS,
         *STATIC_CALLS,
         *("range", "enumerate", "zip"),
     )
@@ -29,12 +33,13 @@ BUILT_IN = frozenset(
 """The functions and units of the language: a name that hid one would mislead its readers."""
 
 
-def hides_built_in(name: tree.Name) -> Diagnostic:
-    """The refusal of a definition that hides a built-in."""
+def hides_built_in(name: tree.Name, within: tree.Node | None = None) -> Diagnostic:
+    """The refusal of a definition that hides a built-in; it is used `within` this."""
     kind = "unit" if name.id in BUILT_IN_UNITS else "function"
     return Diagnostic(
         "GAB0105",
         f"`{name.id}` is a built-in {kind}, and nothing may hide it",
         name.span,
         help=f"choose another name, such as `{name.id}_`",
+        fixes=() if within is None else renamed(name, within),
     )

@@ -275,7 +275,7 @@ def freeze(template: bd.UnitTemplate) -> bd.UnitTemplate:
             given[name] = freeze(argument)
         else:
             given[name] = _literal(argument, template.writer)
-    return bd.Template(template.definition, given, template.writer, template.span)
+    return bd.Template(template.definition, given, template.writer, template.span, template.places)
 
 
 def _in_numbers(dim: Dim, writer: UnitScope) -> Dim:

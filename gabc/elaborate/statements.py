@@ -164,7 +164,8 @@ def _check_rebinding(evaluator: Evaluator, name: tree.Name) -> None:
             help=f"choose another name, such as `{name.id}_`",
         )
     if name.id in BUILT_IN:
-        raise Refused(hides_built_in(name))
+        forward = evaluator.scope.unit.forward if evaluator.module is None else None
+        raise Refused(hides_built_in(name, forward))
 
 
 def _bind(

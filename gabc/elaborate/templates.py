@@ -121,7 +121,8 @@ def unit_template(evaluator: Evaluator, definition: UnitDefinition, expr: tree.C
     if missing:
         names = ", ".join(f"`{hyper.name.id}`" for hyper in missing)
         raise evaluator.refuse("GAB0107", f"`{definition.unit.name.id}` needs {names}", expr.span)
-    return bd.Template(definition, arguments, evaluator.scope, expr.span)
+    places = {name: argument.span for name, argument in given.items()}
+    return bd.Template(definition, arguments, evaluator.scope, expr.span, places)
 
 
 def _passed_on(

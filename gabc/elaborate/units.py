@@ -48,7 +48,7 @@ def elaborate_unit(
         scope = _scope(session, template, position)
         if not template.given:
             session.reached.add(template.definition)
-        bind_hypers(scope, template.given, template.writer)
+        bind_hypers(scope, template.given, template.writer, template.places)
         return _elaborate(scope, template.span)
     finally:
         session.active.pop()

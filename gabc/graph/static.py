@@ -317,7 +317,7 @@ def render(static: Static) -> Code:
             negative = isinstance(value, (int, float)) and not isinstance(value, bool) and value < 0
             if isinstance(value, float) and math.isinf(value):
                 return Code('float("inf")' if value > 0 else '-float("inf")')
-            text = f'"{value}"' if isinstance(value, str) else repr(value)
+            text = f'"{value}"' if isinstance(value, str) else repr(value).replace("e+", "e")
             return Code(text, Precedence.UNARY if negative else Precedence.ATOM)
         case Ref(name):
             return Code(name)

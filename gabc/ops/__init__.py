@@ -7,6 +7,7 @@ from itertools import chain
 from gabc.ops import (
     arithmetic,
     attention,
+    blocks,
     convolution,
     create,
     einsum,
@@ -16,12 +17,15 @@ from gabc.ops import (
     patterns,
     pointwise,
     recurrence,
+    recurrence_scans,
     reductions,
+    routing,
     select,
     sequence,
     spread,
     structure,
     subscript,
+    triangular,
 )
 from gabc.ops.base import Primitive
 
@@ -34,15 +38,19 @@ _FAMILIES: tuple[tuple[Primitive, ...], ...] = (
     patterns.PRIMITIVES,
     einsum.PRIMITIVES,
     structure.PRIMITIVES,
+    triangular.PRIMITIVES,
     subscript.PRIMITIVES,
     select.PRIMITIVES,
     sequence.PRIMITIVES,
+    blocks.PRIMITIVES,
     convolution.PRIMITIVES,
     attention.PRIMITIVES,
     create.PRIMITIVES,
     initial.PRIMITIVES,
     spread.PRIMITIVES,
     recurrence.PRIMITIVES,
+    recurrence_scans.PRIMITIVES,
+    routing.PRIMITIVES,
 )
 
 PRIMITIVES: dict[str, Primitive] = {

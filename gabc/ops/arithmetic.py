@@ -10,7 +10,9 @@ from dataclasses import replace
 
 from gabc.dependence.call import DependenceCall
 from gabc.dependence.domain import NOWHERE, Dependence, Fill, Spoilt
+from gabc.dependence.overflow import masked_by_product, unmasked, varies, varying_axes
 from gabc.dependence.pointwise import elementwise, known_fills
+from gabc.dependence.ranges import combined
 from gabc.dependence.values import BINARY, UNARY, compared, with_values
 from gabc.graph.nodes import Value
 from gabc.graph.pycode import Code, Precedence, binary, unary
@@ -82,16 +84,42 @@ class Arithmetic(_Binary):
     def dependence(self, call: DependenceCall) -> Dependence:
         a, b = call.of("a"), call.of("b")
         result = elementwise([a, b], self._apply, absorbing=_ABSORBING.get(self.name))
-        if self.name in ("div", "pow") and b.time:
-            # A quotient by data may be infinite.
+        result = replace(result, within=combined(self.name, a.range, b.range))
+        if _may_be_infinite(self.name, a, b):
             result = replace(result, may_overflow=True)
         spoilt = _spoilt(self.name, a, b, call.span) or _spoilt(self.name, b, a, call.span)
         if spoilt is not None:
             result = replace(result, spoilt=spoilt)
         if self.name == "div":
-            fills = (*result.fills, Fill(0.0, a.zone(0.0)))
-            result = replace(result, fills=known_fills(fills))
+            result = _quotient(result, a, b, call.span)
         return with_values(result, BINARY.get(self.name), a, b)
+
+
+def _quotient(result: Dependence, a: Dependence, b: Dependence, span: Span) -> Dependence:
+    """With the zeros of `a` kept. 0 / 0 is not 0: a divisor may be 0 at positions of its own."""
+    can_vanish = set() if b.range.has_sign else varying_axes(b)
+    kept = unmasked(a.zone(0.0), can_vanish)
+    spoilt = result.spoilt
+    if kept != a.zone(0.0):
+        spoilt = Spoilt(
+            span,
+            f"`{span.text}` divides a mask's zeros by what may be zero, and 0 / 0 is not 0",
+            "mask the quotient: `where(mask, a / b, 0.0)`, or `masked(a / b, mask)`",
+        )
+    return replace(result, fills=known_fills((*result.fills, Fill(0.0, kept))), spoilt=spoilt)
+
+
+def _may_be_infinite(name: str, a: Dependence, b: Dependence) -> bool:
+    """Whether finite operands can give what is infinite, or not a number, at some position."""
+    match name:
+        case "div" | "mod" | "floordiv":
+            return varies(b) and not b.range.has_sign
+        case "pow":
+            power = b.constant
+            is_polynomial = power is not None and power >= 0 and power == int(power)
+            is_defined = is_polynomial or a.range.least > 0.0
+            return varies(b) or (varies(a) and not is_defined)
+    return False
 
 
 _ABSORBING = {"mul": 0.0, "add": -math.inf}
@@ -106,11 +134,7 @@ def _spoilt(name: str, mask: Dependence, other: Dependence, span: Span) -> Spoil
     """A product or a sum that is meant to mask and does not."""
     zones = {fill.constant: fill.zone for fill in mask.fills if fill.zone != NOWHERE}
     if name == "mul" and 0.0 in zones and other.may_overflow:
-        return Spoilt(
-            span,
-            f"`{span.text}` masks by a product what may be infinite, and 0 * inf is not 0",
-            "choose instead of multiplying: `where(mask, x, 0.0)`, or `masked(x, mask)`",
-        )
+        return masked_by_product(span)
     if name == "add" and any(-math.inf < constant < -_HUGE for constant in zones):
         return Spoilt(
             span,

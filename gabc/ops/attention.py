@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gabc.dependence.attention import attention
 from gabc.dependence.call import DependenceCall
 from gabc.dependence.domain import Dependence
 from gabc.dims import Dim
+from gabc.graph.nodes import Argument
 from gabc.graph.pycode import Code
 from gabc.graph.types import ONE, TensorType
-from gabc.ops.base import ArgKind, Call, Lowering, Parameter, Primitive, call_code
+from gabc.ops.attention_stream import stream_attention
+from gabc.ops.base import (
+    ArgKind,
+    Call,
+    Lowering,
+    Parameter,
+    Primitive,
+    call_code,
+)
 from gabc.ops.cost import ZERO, Kept, Site, Work
 from gabc.ops.evaluated import integer, number, optional_number, optional_tensor, tensor
 from gabc.ops.kinds import require_kind
+from gabc.ops.streaming import Memory, StreamCall
 from gabc.ops.torch_lazy import torch
 
 if TYPE_CHECKING:
     from gabc.ops.base import Evaluated
 
-_FUSED = ("scale", "window")
-"""The options that the fused kernel knows."""
+_FUSED = ("scale", "window", "bias", "segments")
+"""The options that the fused kernel knows; bias and masks as one tensor added to the scores."""
 
 
 def _option(name: str, kind: ArgKind) -> Parameter:
@@ -120,42 +130,59 @@ class Attend(Primitive):
             results.append(_weighted(args, score, keep, v[:, :, group], head))
         return torch.stack(results, dim=2)
 
-    def cost(self, site: Site) -> Work:
-        """Of the fused kernel, or of the explicit form where it lacks an option or has a block.
+    def memory(self, args: Mapping[str, Argument]) -> Memory:
+        """Keys and values are cached; a window reads one position less than it is wide."""
+        window = args.get("window")
+        most = window - 1 if isinstance(window, Dim) else None
+        kept = ("k", "v") if args.get("segments") is None else ("k", "v", "segments")
+        return Memory(("q", *kept), caches=dict.fromkeys(kept, most), by_row=True)
 
-        Without a block both run all L^2 scores, as torch's counter has it, masked or not; what a
-        window leaves out is `skipped`.
+    def stream(self, call: StreamCall) -> torch.Tensor:
+        return stream_attention(call)
+
+    def cost(self, site: Site) -> Work:
+        """Of the fused kernel, or of the explicit form where an option or the block needs it.
+
+        Both run all L^2 scores, as torch's counter has it, masked or not; what a window leaves out
+        is `skipped`. A bias that is learned makes torch keep the scores, fused or not.
         """
         q, k, v = (site.value(name) for name in ("q", "k", "v"))
         batch, length, heads, width = site.dims(q)
         values = site.dims(v)[-1]
         scores = batch * heads * length * length
         window = site.args.get("window")
-        seen = length
+        seen = kept = length
         if isinstance(window, Dim):
             seen = Dim.apply("min", site.resolve(window), length)
+            kept = Dim.apply("min", site.resolve(window) - 1, length)
         over_keys, over_values = 2 * scores * width, 2 * scores * values
         matmul = over_keys + over_values
         given = [p.name for p in self.parameters[3:] if site.args.get(p.name) is not None]
-        fused = all(name in _FUSED for name in given) and "region" not in site.args
+        form = _form(site, given)
+        fused = form == "fused"
+        is_masked = not {"window", "bias", "segments"}.isdisjoint(given) or "block" in site.args
+        mask = length * length if is_masked else ZERO
         gradients = [site.has_gradient(value) for value in (q, k, v)]
+        if fused:  # its backward gives all three gradients or none
+            gradients = [any(gradients)] * 3
         # The fused backward computes the scores once more.
         backward = over_keys * (sum(gradients[:2]) + fused) + over_values * (1 + gradients[2])
-        past = [Kept(value, site.per_row(value, 1) * seen) for value in (k, v)]
+        past = [Kept(value, site.per_row(value, 1) * kept) for value in (k, v)]
         segments = site.optional("segments")
         if segments is not None:
-            past.append(Kept(segments, seen))
+            past.append(Kept(segments, kept))
         rows = batch * heads * length
         needs_grad = any(gradients)
+        saved = {"fused": rows + mask, "learned": scores + mask, "explicit": 3 * scores}
         return Work(
             matmul=matmul,
             matmul_backward=backward if needs_grad else ZERO,
             pointwise=5 * scores,
             pointwise_backward=8 * scores if needs_grad else ZERO,
             skipped=(matmul + 5 * scores) * (ONE - seen / length),
-            launches=Dim.const((1 if window is None else 4) if fused else 12),
+            launches=Dim.const((8 if is_masked else 1) if fused else 12),
             saves=(q, k, v, *site.outputs) if needs_grad and fused else (q, k, v)[: 3 * needs_grad],
-            saved=ZERO if not needs_grad else rows if fused else 3 * scores,
+            saved=saved[form] if needs_grad else ZERO,
             extra_traffic=ZERO if fused else 12 * scores,
             keeps=tuple(past),
         )
@@ -167,6 +194,15 @@ class Attend(Primitive):
         fused = all(name in _FUSED for name in given)
         helper = lowering.helper("attend" if fused else "attend_explicit")
         return call_code(helper, *codes, *options)
+
+
+def _form(site: Site, given: Sequence[str]) -> str:
+    """How the compiled form runs: see `gabc.graph.scores.block_form`."""
+    form = str(site.args.get("block", "fused"))
+    if form == "explicit" or any(name not in _FUSED for name in given):
+        return "explicit"
+    bias = site.optional("bias")
+    return "learned" if bias is not None and site.has_gradient(bias) else form
 
 
 def _kept(args: Mapping[str, Evaluated], q: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """What a primitive is: all its rules in one class.
 
-A primitive is admitted only with its rules: shape, dependence, reference and lowering to PyTorch;
-`cost` and `stream` join them here when they are needed. `dependence`, what a result depends on, is
+A primitive is admitted only with its rules: shape, dependence, cost, reference, lowering to PyTorch
+and, where it works along time, `memory` and `stream`. `dependence`, what a result depends on, is
 what `gabc.check.causality` proves designs causal from.
 """
 
@@ -18,11 +18,15 @@ from gabc.dependence.domain import Dependence
 from gabc.dependence.pointwise import elementwise
 from gabc.diagnostics.model import Diagnostic, Fix
 from gabc.dims import Dim
+from gabc.graph.block_axis import block_stride
 from gabc.graph.nodes import Argument, Value
 from gabc.graph.pycode import Code, Precedence
 from gabc.graph.static import NumberKind, Static, kind_of
-from gabc.graph.types import LEADING, TensorType
+from gabc.graph.types import LEADING, L, TensorType
 from gabc.ops.cost import Site, Work, pointwise
+from gabc.ops.lift import LiftCall
+from gabc.ops.lift import elementwise as lift_elementwise
+from gabc.ops.streaming import Memory, StreamCall
 from gabc.syntax.source import Span
 
 if TYPE_CHECKING:
@@ -201,11 +205,19 @@ class Call:
             )
         return axis % of.rank
 
-    def time_axis(self, of: TensorType, at: str = "x") -> int:
-        """The one axis of `of` that is the time axis; refused (GAB0204) if there is none."""
+    def time_axis(self, of: TensorType, at: str = "x", counts_blocks: bool = True) -> int:
+        """The one axis of `of` that is the time axis; refused (GAB0204) if there is none.
+
+        Where no axis counts positions, one that counts `blocks` of them is the time axis, unless
+        `counts_blocks` is false.
+        """
         if self.time is not None:
             for axis, dim in enumerate(of.dims):
                 if self.prover.are_equal(dim, self.time):
+                    return axis
+        if counts_blocks and self.time == L:
+            for axis, dim in enumerate(of.dims):
+                if block_stride(dim, L) is not None:
                     return axis
         raise self.fail(
             "GAB0204",
@@ -351,6 +363,23 @@ class Primitive(ABC):
         May say too much, never too little.
         """
         return elementwise(call.tensors())
+
+    def lift(self, call: LiftCall) -> Mapping[str, Argument]:
+        """The arguments that do at all positions [B, L, ...] what these do at one, [B, ...].
+
+        Here: of what treats every element alike, and so keeps masks. Raises `CannotLift`.
+        """
+        if not self.keeps_mask:
+            raise call.fail("has no form for all positions at once")
+        return lift_elementwise(call)
+
+    def memory(self, args: Mapping[str, Argument]) -> Memory | None:
+        """How it goes on with a sequence; `None` without a rule, as what treats positions alike."""
+        return None
+
+    def stream(self, call: StreamCall) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """The results at the next positions; asked only of what has a `memory`."""
+        raise NotImplementedError(f"`{self.name}` keeps no memory of a sequence")
 
     @abstractmethod
     def reference(self, args: Mapping[str, Evaluated]) -> torch.Tensor | tuple[torch.Tensor, ...]:

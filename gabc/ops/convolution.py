@@ -10,13 +10,22 @@ from gabc.dependence.call import DependenceCall
 from gabc.dependence.convolution import convolved, long_convolved
 from gabc.dependence.domain import Dependence
 from gabc.dims import Dim
+from gabc.graph.nodes import Argument, Value
 from gabc.graph.pycode import Code
 from gabc.graph.types import TensorType
-from gabc.ops.base import ArgKind, Call, Lowering, Parameter, Primitive, call_code
+from gabc.ops.base import (
+    ArgKind,
+    Call,
+    Lowering,
+    Parameter,
+    Primitive,
+    call_code,
+)
 from gabc.ops.cost import ZERO, Kept, Site, Work, grows, log2
 from gabc.ops.evaluated import integer, optional_tensor, tensor
 from gabc.ops.kinds import require_kind
 from gabc.ops.sequence import AlongTime, X, axis_option
+from gabc.ops.streaming import Memory, StreamCall
 from gabc.ops.torch_lazy import torch
 
 if TYPE_CHECKING:
@@ -92,6 +101,19 @@ class CausalConv(AlongTime):
             results.append(total if bias is None else total + bias)
         return torch.stack(results, dim=axis)
 
+    def memory(self, args: Mapping[str, Argument]) -> Memory:
+        w, dilation = args["w"], args["dilation"]
+        assert isinstance(w, Value)
+        assert isinstance(dilation, int)
+        return Memory(("x",), rings={"x": (w.type.dims[-1] - 1) * dilation})
+
+    def stream(self, call: StreamCall) -> torch.Tensor:
+        w, bias = tensor(call.args, "w"), optional_tensor(call.args, "bias")
+        x, dilation = call.past("x"), integer(call.args, "dilation")
+        windows = x.unfold(1, (w.shape[-1] - 1) * dilation + 1, 1)[..., ::dilation]
+        y = (windows * w).sum(-1)
+        return y if bias is None else y + bias
+
     def cost(self, site: Site) -> Work:
         x, w, axis = site.value("x"), site.value("w"), site.integer("axis")
         taps = site.dims(w)[-1]
@@ -129,7 +151,7 @@ class LongConv(AlongTime):
 
     def shape(self, call: Call) -> TensorType:
         x, h = require_kind(call, "x", "float"), require_kind(call, "h", "float")
-        axis = call.time_axis(x)
+        axis = call.time_axis(x, counts_blocks=False)
         channels = x.dims[axis + 1 :]
         if h.rank != len(channels) + 1:
             shape = ", ".join([*map(str, channels), str(x.dims[axis])])
@@ -163,6 +185,23 @@ class LongConv(AlongTime):
             results.append(total)
         return torch.stack(results, dim=axis)
 
+    def memory(self, args: Mapping[str, Argument]) -> Memory:
+        return Memory(("x", "h"), caches={"x": None, "h": None}, by_row=True)
+
+    def stream(self, call: StreamCall) -> torch.Tensor:
+        """A product of all positions with all lags for one new position, else by FFT."""
+        new = tensor(call.args, "x")
+        dtype = torch.promote_types(new.dtype, torch.float32)
+        x, h = call.past("x").to(dtype), call.past("h").to(dtype)
+        length, count = x.shape[1], new.shape[1]
+        h = h.reshape(*h.shape[:2], *(1,) * (x.dim() - h.dim()), *h.shape[2:])
+        if count == 1:
+            return (x * h.flip(1)).sum(1, keepdim=True).to(new.dtype)
+        size = 2 * length  # room for the tail, which would otherwise wrap around to the start
+        spectrum = torch.fft.rfft(x, size, dim=1) * torch.fft.rfft(h, size, dim=1)
+        y: torch.Tensor = torch.fft.irfft(spectrum, size, dim=1)
+        return y[:, length - count : length].to(new.dtype)
+
     def cost(self, site: Site) -> Work:
         # Three transforms of twice the length, each 2.5 n log2 n real operations, and a product.
         x, h, axis = site.value("x"), site.value("h"), site.integer("axis")
@@ -177,7 +216,7 @@ class LongConv(AlongTime):
             launches=Dim.const(5),
             saved=spectra if site.gradients() else ZERO,
             extra_traffic=2 * spectra + 4 * signals,
-            keeps=(Kept(x, site.per_row(x)),) if grows(length) else (),
+            keeps=(Kept(x, site.per_row(x)), Kept(h, site.per_row(h))) if grows(length) else (),
         )
 
     def lower(self, lowering: Lowering) -> Code:

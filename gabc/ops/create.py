@@ -15,9 +15,17 @@ from gabc.dims import Dim
 from gabc.graph.nodes import Argument
 from gabc.graph.pycode import Code, Precedence
 from gabc.graph.types import B, L, TensorType
-from gabc.ops.base import ArgKind, Call, Lowering, Parameter, Primitive, call_code
+from gabc.ops.base import (
+    ArgKind,
+    Call,
+    Lowering,
+    Parameter,
+    Primitive,
+    call_code,
+)
 from gabc.ops.cost import Site, Work, copy
 from gabc.ops.evaluated import Args, integer, integers, tensor
+from gabc.ops.streaming import Memory, StreamCall
 from gabc.ops.torch_lazy import torch
 
 if TYPE_CHECKING:
@@ -60,6 +68,12 @@ class Positions(Primitive):
 
     def reference(self, args: Args) -> Tensor:
         return _count(args, integer(args, "length"))
+
+    def memory(self, args: Mapping[str, Argument]) -> Memory:
+        return Memory(())
+
+    def stream(self, call: StreamCall) -> Tensor:
+        return call.positions
 
     def cost(self, site: Site) -> Work:
         return copy(site)

@@ -14,13 +14,15 @@ from gabc.dependence.reductions import Factor, contraction
 from gabc.diagnostics.model import Diagnostic
 from gabc.dims import Dim
 from gabc.dims.poly import product
-from gabc.graph.nodes import Value
+from gabc.graph.nodes import Argument, Value
 from gabc.graph.pycode import Code
 from gabc.graph.types import TensorType
 from gabc.ops.base import ArgKind, Call, Lowering, Parameter, Primitive, Refused, call_code
 from gabc.ops.cost import ZERO, Kept, Site, Work, grows
 from gabc.ops.evaluated import tensors, text
 from gabc.ops.kinds import BOOL_TO_NUMBER, INT_TO_FLOAT
+from gabc.ops.lift import LiftCall
+from gabc.ops.lift import pattern as lifted_pattern
 from gabc.ops.method_chain import MethodChain
 from gabc.ops.patterns_parse import Letter, Pattern, parse_pattern
 from gabc.ops.patterns_solve import (
@@ -127,6 +129,12 @@ class Einsum(Primitive):
         product = product.permute([names.index(name) for name in output])
         shape = iter(product.shape)
         return product.reshape([next(shape) if axis.letters else 1 for axis in pattern.output])
+
+    def lift(self, call: LiftCall) -> Mapping[str, Argument]:
+        xs = call.args["xs"]
+        assert isinstance(xs, tuple)
+        values = tuple(x for x in xs if isinstance(x, Value))
+        return {**call.all(), "pattern": lifted_pattern(call, values)}
 
     def cost(self, site: Site) -> Work:
         values = list(site.operands())

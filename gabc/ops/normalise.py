@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gabc.dependence.call import DependenceCall
 from gabc.dependence.domain import Dependence
 from gabc.dependence.pointwise import elementwise
+from gabc.dependence.ranges import Range
 from gabc.dependence.reductions import normalisation
+from gabc.graph.nodes import Argument
 from gabc.graph.pycode import Code
 from gabc.graph.static import Literal
 from gabc.graph.types import TensorType
@@ -17,6 +20,7 @@ from gabc.ops.base import ArgKind, Call, Lowering, Parameter, Primitive, call_co
 from gabc.ops.cost import ZERO, Site, Work, reduction
 from gabc.ops.evaluated import Args, integer, number, optional_tensor, tensor
 from gabc.ops.kinds import require_kind
+from gabc.ops.lift import LiftCall, along_axis, row_by_row
 from gabc.ops.reductions import MASK, kept_count, masked_exp, reduced_max, reduced_mean
 from gabc.ops.torch_lazy import torch
 
@@ -45,7 +49,8 @@ class Softmax(Primitive):
 
     def dependence(self, call: DependenceCall) -> Dependence:
         x, mask = call.of("x"), call.optional("mask")
-        return normalisation(call, x, call.axis(x), neutral=float("-inf"), mask=mask)
+        weights = normalisation(call, x, call.axis(x), neutral=float("-inf"), mask=mask)
+        return replace(weights, within=Range(0.0, 1.0))
 
     def reference(self, args: Args) -> Tensor:
         x, axis, mask = tensor(args, "x"), integer(args, "axis"), optional_tensor(args, "mask")
@@ -56,6 +61,9 @@ class Softmax(Primitive):
         terms = masked_exp(x, largest, mask)
         empty = kept_count(x, axis, mask) == 0
         return terms / torch.where(empty, 1.0, terms.sum(axis, keepdim=True))
+
+    def lift(self, call: LiftCall) -> Mapping[str, Argument]:
+        return along_axis(call)
 
     def cost(self, site: Site) -> Work:
         mask = site.optional("mask")
@@ -93,6 +101,9 @@ class LogSoftmax(Primitive):
         shifted = x - x.detach().amax(axis, keepdim=True)
         return shifted - torch.log(torch.exp(shifted).sum(axis, keepdim=True))
 
+    def lift(self, call: LiftCall) -> Mapping[str, Argument]:
+        return along_axis(call)
+
     def cost(self, site: Site) -> Work:
         return reduction(site, 5, site.outputs if site.gradients("x") else ())
 
@@ -122,6 +133,9 @@ class RMSNorm(Primitive):
         mean_square = (x * x).sum(-1, keepdim=True) / x.shape[-1]
         y = x / torch.sqrt(mean_square + number(args, "eps"))
         return y if weight is None else y * weight
+
+    def lift(self, call: LiftCall) -> Mapping[str, Argument]:
+        return row_by_row(call)
 
     def cost(self, site: Site) -> Work:
         return _norm_cost(site, 4)
@@ -156,6 +170,9 @@ class LayerNorm(Primitive):
         y = centred / torch.sqrt(variance + number(args, "eps"))
         y = y if weight is None else y * weight
         return y if bias is None else y + bias
+
+    def lift(self, call: LiftCall) -> Mapping[str, Argument]:
+        return row_by_row(call)
 
     def cost(self, site: Site) -> Work:
         return _norm_cost(site, 7)

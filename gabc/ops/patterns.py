@@ -12,11 +12,14 @@ from gabc.dependence.call import DependenceCall
 from gabc.dependence.domain import Dependence
 from gabc.dependence.regroup import regrouped, regrouped_sum
 from gabc.dims import Dim
+from gabc.graph.nodes import Argument
 from gabc.graph.pycode import Code
 from gabc.graph.types import TensorType
 from gabc.ops.base import ArgKind, Call, Lowering, Parameter, Primitive
 from gabc.ops.cost import Site, Work, copy, reduction, view
 from gabc.ops.evaluated import integer, tensor, text
+from gabc.ops.lift import LiftCall
+from gabc.ops.lift import pattern as lifted_pattern
 from gabc.ops.method_chain import MethodChain
 from gabc.ops.patterns_parse import Axis, PatternFault, Side, letters, parse_pattern
 from gabc.ops.patterns_solve import (
@@ -99,6 +102,9 @@ class _OneTensor(Primitive):
     def shape(self, call: Call) -> TensorType:
         plan = self.plan(call)
         return call.type("x").with_dims(tuple(_size(axis, plan.sizes) for axis in plan.right))
+
+    def lift(self, call: LiftCall) -> Mapping[str, Argument]:
+        return {**call.all(), "pattern": lifted_pattern(call, (call.value("x"),))}
 
     def dependence(self, call: DependenceCall) -> Dependence:
         x = call.of("x")

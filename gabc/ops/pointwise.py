@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 from gabc.dependence.call import DependenceCall
 from gabc.dependence.domain import Dependence
+from gabc.dependence.overflow import varies
 from gabc.dependence.pointwise import elementwise
+from gabc.dependence.ranges import combined, image, is_finite_at
 from gabc.dependence.values import BINARY, UNARY, with_values
 from gabc.graph.nodes import Value
 from gabc.graph.pycode import Code
@@ -69,12 +71,10 @@ class Pointwise(Primitive):
 
     def dependence(self, call: DependenceCall) -> Dependence:
         x = call.of("x")
-        overflow: bool | None = None
-        if self.name in _BOUNDED:
-            overflow = False
-        elif self.name in _OVERFLOWING and x.time:
-            overflow = True
-        result = elementwise([x], _ON_NUMBERS[self.name], may_overflow=overflow)
+        function = _ON_NUMBERS[self.name]
+        overflow = x.may_overflow or (varies(x) and not is_finite_at(self.name, x.range))
+        result = elementwise([x], function, may_overflow=overflow)
+        result = replace(result, within=image(self.name, function, x.range))
         return with_values(result, UNARY.get(self.name), x)
 
     def reference(self, args: Args) -> Tensor:
@@ -89,12 +89,6 @@ class Pointwise(Primitive):
 
     def lower(self, lowering: Lowering) -> Code:
         return call_code(self._function.lowered, lowering.code("x").text)
-
-
-_OVERFLOWING = ("exp", "expm1", "log", "log1p", "rsqrt", "reciprocal")
-"""Infinite for arguments that data can reach."""
-
-_BOUNDED = ("tanh", "sigmoid", "erf", "sign")
 
 
 def _sigmoid(x: float) -> float:
@@ -252,9 +246,9 @@ class Clamp(Primitive):
         x, lo, hi = call.of("x"), call.optional("lo"), call.optional("hi")
         result = x
         if lo is not None:
-            result = with_values(elementwise([x, lo], max), BINARY["maximum"], x, lo)
+            result = _extremum("maximum", x, lo)
         if hi is not None:
-            result = with_values(elementwise([result, hi], min), BINARY["minimum"], result, hi)
+            result = _extremum("minimum", result, hi)
         return result
 
     def reference(self, args: Args) -> Tensor:
@@ -276,6 +270,12 @@ class Clamp(Primitive):
         return call_code("torch.clamp", lowering.code("x").text, *limits)
 
 
+def _extremum(name: str, a: Dependence, b: Dependence) -> Dependence:
+    result = elementwise([a, b], max if name == "maximum" else min)
+    result = replace(result, within=combined(name, a.range, b.range))
+    return with_values(result, BINARY[name], a, b)
+
+
 class Extremum(Primitive):
     """`maximum` and `minimum`. A static number becomes a limit: `torch.maximum` takes tensors."""
 
@@ -292,9 +292,7 @@ class Extremum(Primitive):
         return TensorType(widest(*kinds), call.broadcast(("a", "b")))
 
     def dependence(self, call: DependenceCall) -> Dependence:
-        a, b = call.of("a"), call.of("b")
-        result = elementwise([a, b], max if self.name == "maximum" else min)
-        return with_values(result, BINARY[self.name], a, b)
+        return _extremum(self.name, call.of("a"), call.of("b"))
 
     def reference(self, args: Args) -> Tensor:
         a, b = operand(args, "a"), operand(args, "b")

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from gabc.dependence.call import DependenceCall
 from gabc.dependence.domain import Dependence
+from gabc.dependence.ranges import ANY, Range, hull
 from gabc.dependence.reductions import reduced
+from gabc.graph.nodes import Argument
 from gabc.graph.pycode import Code, Precedence
 from gabc.graph.types import ONE, Kind, TensorType
 from gabc.ops.base import ArgKind, Call, Lowering, Parameter, Primitive, call_code
 from gabc.ops.cost import Site, Work, reduction
 from gabc.ops.evaluated import Args, flag, integer, optional_tensor, tensor
 from gabc.ops.kinds import require_kind
+from gabc.ops.lift import LiftCall, along_axis
 from gabc.ops.torch_lazy import torch
 
 if TYPE_CHECKING:
@@ -79,6 +83,7 @@ class Reduction(Primitive):
             counts=self.name in ("mean", "var"),
             keep=call.flag("keep"),
         )
+        result = replace(result, within=_range(self.name, x, call.optional("mask") is not None))
         return replace(result, fills=()) if self.name == "argmax" else result
 
     def reference(self, args: Args) -> Tensor:
@@ -86,6 +91,9 @@ class Reduction(Primitive):
         return self._reduction.reference(
             tensor(args, "x"), integer(args, "axis"), flag(args, "keep"), mask
         )
+
+    def lift(self, call: LiftCall) -> Mapping[str, Argument]:
+        return along_axis(call)
 
     def cost(self, site: Site) -> Work:
         saves = {
@@ -111,6 +119,17 @@ class Reduction(Primitive):
             mask = lowering.code("mask").text
             return call_code(lowering.helper(rules.masked), x.text, mask, axis, *keep)
         return call_code(f"{x.within(Precedence.ATOM)}.{rules.method}", axis, *rules.options, *keep)
+
+
+def _range(name: str, x: Dependence, is_masked: bool) -> Range:
+    """Between which numbers a reduction lies; a row of which a mask keeps nothing gives 0."""
+    found = ANY
+    if name in ("mean", "max", "min"):
+        found = x.range
+    elif name in ("sum", "var"):
+        is_positive = name == "var" or x.range.least >= 0.0
+        found = Range(0.0 if is_positive else -math.inf)
+    return hull(found, Range(0.0, 0.0)) if is_masked else found
 
 
 def kept_count(x: Tensor, axis: int, mask: Tensor | None) -> Tensor:

@@ -16,7 +16,7 @@ from gabc.dependence.pointwise import broadcast_axes
 from gabc.dependence.reductions import normalisation, reduced
 from gabc.dependence.values import compared
 from gabc.dims import Dim
-from gabc.graph.nodes import Value
+from gabc.graph.nodes import Argument, Value
 from gabc.graph.pycode import Code
 from gabc.graph.types import TensorType
 from gabc.ops.base import ArgKind, Call, Lowering, Parameter, Primitive, call_code
@@ -25,6 +25,7 @@ from gabc.ops.cost import Kept, Site, Work, grows, log2, pointwise
 from gabc.ops.cost import tensors as operands_of
 from gabc.ops.evaluated import integer, tensor, tensors
 from gabc.ops.kinds import require_kind
+from gabc.ops.lift import LiftCall, along_axis
 from gabc.ops.torch_lazy import torch
 
 if TYPE_CHECKING:
@@ -149,6 +150,11 @@ class Take(Primitive):
             found = torch.where(asked == row, table[row], found)
         return found
 
+    def lift(self, call: LiftCall) -> Mapping[str, Argument]:
+        if call.new_axes(call.value("table")):
+            raise call.fail("reads a table that changes with time")
+        return call.all()
+
     def cost(self, site: Site) -> Work:
         saves = (site.value("index"),) if site.gradients("table") else ()
         return Work(launches=Dim.const(8), saves=saves)
@@ -241,6 +247,9 @@ class OneHot(Primitive):
         x = tensor(args, "x")
         return torch.stack([x == place for place in range(integer(args, "n"))], dim=-1)
 
+    def lift(self, call: LiftCall) -> Mapping[str, Argument]:
+        return call.all()
+
     def cost(self, site: Site) -> Work:
         return pointwise(site, launches=2)
 
@@ -284,6 +293,9 @@ class TopK(Primitive):
         values = torch.where(chosen, x.movedim(axis, -1).unsqueeze(-2), 0).sum(-1)
         return values.movedim(-1, axis), places.movedim(-1, axis)
 
+    def lift(self, call: LiftCall) -> Mapping[str, Argument]:
+        return along_axis(call)
+
     def cost(self, site: Site) -> Work:
         x = site.value("x")
         comparisons = site.elements(x) * log2(site.dims(x)[site.integer("axis")])
@@ -317,6 +329,9 @@ class TopKMask(Primitive):
         x, axis = tensor(args, "x"), integer(args, "axis")
         chosen = _rank(x.movedim(axis, -1)).movedim(-1, axis) < integer(args, "k")
         return chosen & (x > float("-inf"))
+
+    def lift(self, call: LiftCall) -> Mapping[str, Argument]:
+        return along_axis(call)
 
     def cost(self, site: Site) -> Work:
         x = site.value("x")

@@ -1,4 +1,4 @@
-"""Operations along the time axis: shifts, sums, convolutions, means, blocks and the causal mask.
+"""Operations along the time axis: shifts, sums, means and the causal mask.
 
 In a chunked scan the time axis is the chunk's; in a scan of single steps there is none.
 """
@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gabc.dependence.blocks import cut_into_blocks, join_blocks
 from gabc.dependence.bounds import INFINITY, ONE
 from gabc.dependence.call import DependenceCall
 from gabc.dependence.domain import Dependence
@@ -20,11 +19,19 @@ from gabc.dims import Dim
 from gabc.graph.nodes import Argument
 from gabc.graph.pycode import Code, Precedence
 from gabc.graph.types import TensorType
-from gabc.ops.base import ArgKind, Call, Lowering, Parameter, Primitive, call_code
+from gabc.ops.base import (
+    ArgKind,
+    Call,
+    Lowering,
+    Parameter,
+    Primitive,
+    call_code,
+)
 from gabc.ops.cost import ZERO, Kept, Site, Work, copy, grows, reduction, view
 from gabc.ops.evaluated import integer, tensor
 from gabc.ops.kinds import require_kind
-from gabc.ops.method_chain import MethodChain, axis_number
+from gabc.ops.method_chain import axis_number
+from gabc.ops.streaming import Memory, StreamCall
 from gabc.ops.torch_lazy import torch
 
 if TYPE_CHECKING:
@@ -74,6 +81,14 @@ class Shift(AlongTime):
         earlier = [positions[now - k] if now >= k else zero for now in range(len(positions))]
         return torch.stack(earlier, dim=axis)
 
+    def memory(self, args: Mapping[str, Argument]) -> Memory:
+        steps = args["k"]
+        assert isinstance(steps, int)
+        return Memory(("x",), rings={"x": Dim.const(steps)})
+
+    def stream(self, call: StreamCall) -> torch.Tensor:
+        return call.past("x")[:, : tensor(call.args, "x").shape[1]]
+
     def cost(self, site: Site) -> Work:
         x, axis = site.value("x"), site.integer("axis")
         kept = Kept(x, site.per_row(x, axis) * site.integer("k"))
@@ -114,6 +129,12 @@ class Cumsum(Primitive):
             totals.append(total)
         return torch.stack(totals, dim=axis)
 
+    def memory(self, args: Mapping[str, Argument]) -> Memory:
+        return Memory(("x",))
+
+    def stream(self, call: StreamCall) -> torch.Tensor:
+        return _running_sum(call)
+
     def cost(self, site: Site) -> Work:
         x, axis = site.value("x"), site.integer("axis")
         kept = Kept(site.outputs[0], site.per_row(site.outputs[0], axis))
@@ -144,6 +165,13 @@ class RunningMean(AlongTime):
         x, axis = tensor(args, "x"), integer(args, "axis")
         return _past_means(x, axis, x.shape[axis])
 
+    def memory(self, args: Mapping[str, Argument]) -> Memory:
+        return Memory(("x",))
+
+    def stream(self, call: StreamCall) -> torch.Tensor:
+        x = tensor(call.args, "x")
+        return (_running_sum(call) / _along(call.positions + 1.0, x)).to(x.dtype)
+
     def cost(self, site: Site) -> Work:
         x, axis = site.value("x"), site.integer("axis")
         total = Kept(site.outputs[0], site.per_row(x, axis))
@@ -173,6 +201,17 @@ class WindowMean(AlongTime):
     def reference(self, args: Mapping[str, Evaluated]) -> torch.Tensor:
         return _past_means(tensor(args, "x"), integer(args, "axis"), integer(args, "size"))
 
+    def memory(self, args: Mapping[str, Argument]) -> Memory:
+        size = args["size"]
+        assert isinstance(size, Dim)
+        return Memory(("x",), rings={"x": size - 1})
+
+    def stream(self, call: StreamCall) -> torch.Tensor:
+        x, size = tensor(call.args, "x"), integer(call.args, "size")
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        total = call.past("x").unfold(1, size, 1).sum(-1, dtype=dtype)
+        return (total / _along((call.positions + 1.0).clamp(max=size), x)).to(x.dtype)
+
     def cost(self, site: Site) -> Work:
         x, axis = site.value("x"), site.integer("axis")
         kept = Kept(x, site.per_row(x, axis) * (site.size_of("size") - 1))
@@ -184,6 +223,23 @@ class WindowMean(AlongTime):
     def lower(self, lowering: Lowering) -> Code:
         codes = [lowering.code(name).text for name in ("x", "size")]
         return call_code(lowering.helper("window_mean"), *codes, *axis_option(lowering))
+
+
+def _running_sum(call: StreamCall) -> torch.Tensor:
+    """The sum of `x` [R, T, ...] up to each position, in float32 at least; carried on."""
+    x = tensor(call.args, "x")
+    if x.is_floating_point():
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
+    total = x.cumsum(1)
+    if call.carried is not None:
+        total = total + call.carried[0][:, None]
+    call.carry(total[:, -1])
+    return total
+
+
+def _along(positions: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """[R, T] as [R, T, 1, ...], to broadcast with x [R, T, ...]."""
+    return positions.reshape(*positions.shape, *(1,) * (x.dim() - 2))
 
 
 def _past_means(x: torch.Tensor, axis: int, size: int) -> torch.Tensor:
@@ -206,99 +262,6 @@ def refuse_run_time_size(call: Call, name: str) -> None:
                 at=name,
                 help="a position may not depend on how long the sequence is",
             )
-
-
-class Blocks(AlongTime):
-    name = "blocks"
-    parameters = (X, Parameter("size", ArgKind.DIM))
-    doc = (
-        "Cuts time into blocks: [B, L, ...] to [B, ceil(L / size), size, ...]. The last block is "
-        "filled up with zeros. `unblocks` is the way back."
-    )
-
-    def shape(self, call: Call) -> TensorType:
-        x = call.type("x")
-        axis = call.time_axis(x)
-        refuse_run_time_size(call, "size")
-        size = call.dim("size")
-        number = Dim.apply("ceil", x.dims[axis] / size)
-        return x.with_dims((*x.dims[:axis], number, size, *x.dims[axis + 1 :]))
-
-    def dependence(self, call: DependenceCall) -> Dependence:
-        x = call.of("x")
-        return cut_into_blocks(call, x, call.axis(x), call.size("size"), call.results[0])
-
-    def reference(self, args: Mapping[str, Evaluated]) -> torch.Tensor:
-        x, size, axis = tensor(args, "x"), integer(args, "size"), integer(args, "axis")
-        positions = list(x.unbind(axis))
-        while len(positions) % size:
-            positions.append(torch.zeros_like(positions[0]))
-        starts = range(0, len(positions), size)
-        parts = [torch.stack(positions[at : at + size], dim=axis) for at in starts]
-        return torch.stack(parts, dim=axis)
-
-    def cost(self, site: Site) -> Work:
-        x, axis = site.value("x"), site.integer("axis")
-        kept = Kept(x, site.per_row(x, axis) * (site.size_of("size") - 1))
-        return replace(copy(site), keeps=(kept,) if grows(site.dims(x)[axis]) else ())
-
-    def lower(self, lowering: Lowering) -> Code:
-        codes = [lowering.code(name).text for name in ("x", "size")]
-        return call_code(lowering.helper("blocks"), *codes, *axis_option(lowering))
-
-
-class Unblocks(Primitive):
-    name = "unblocks"
-    parameters = (X,)
-    doc = "Joins the blocks made by `blocks`: [B, ceil(L / C), C, ...] to [B, L, ...]."
-
-    def shape(self, call: Call) -> TensorType:
-        x = call.type("x")
-        axis, time = self._place(call)
-        return x.with_dims((*x.dims[:axis], time, *x.dims[axis + 2 :]))
-
-    def resolve(self, call: Call) -> Mapping[str, Argument]:
-        axis, time = self._place(call)
-        return {"axis": axis, "length": time}
-
-    def dependence(self, call: DependenceCall) -> Dependence:
-        x = call.of("x")
-        return join_blocks(call, x, call.axis(x), call.results[0])
-
-    def _place(self, call: Call) -> tuple[int, Dim]:
-        """The axis that counts the blocks, which is followed by the one inside them; and L."""
-        x = call.type("x")
-        if call.time is not None:
-            for axis, (number, size) in enumerate(zip(x.dims, x.dims[1:], strict=False)):
-                if call.prover.are_equal(number, Dim.apply("ceil", call.time / size)):
-                    return axis, call.time
-        raise call.fail(
-            "GAB0204",
-            f"`unblocks` finds no blocks of time in {x}",
-            at="x",
-            help="it joins two neighbouring axes of sizes ceil(L / C) and C, as `blocks` makes them"
-            if call.time is not None
-            else "inside `scan` one step has no time axis",
-        )
-
-    def reference(self, args: Mapping[str, Evaluated]) -> torch.Tensor:
-        x, axis, length = tensor(args, "x"), integer(args, "axis"), integer(args, "length")
-        positions = [position for block in x.unbind(axis) for position in block.unbind(axis)]
-        return torch.stack(positions[:length], dim=axis)
-
-    def cost(self, site: Site) -> Work:
-        return view(site)
-
-    def lower(self, lowering: Lowering) -> Code:
-        axis, length = lowering.argument("axis"), lowering.argument("length")
-        assert isinstance(axis, int)
-        assert isinstance(length, Dim)
-        chain = MethodChain(lowering.code("x"), lowering.type("x").rank)
-        chain.merge(axis, 2)
-        if axis < 3:
-            return Code(f"{chain.text}[{':, ' * axis}:{lowering.dim(length).text}]")
-        chain.call("narrow", str(axis), "0", lowering.dim(length).text)
-        return chain.code
 
 
 class Causal(Primitive):
@@ -374,8 +337,6 @@ PRIMITIVES: tuple[Primitive, ...] = (
     Cumsum(),
     RunningMean(),
     WindowMean(),
-    Blocks(),
-    Unblocks(),
     Causal(),
     Masked(),
 )

@@ -10,15 +10,15 @@ from gabc.dependence.call import DependenceCall
 from gabc.dependence.domain import Axis, Dependence
 from gabc.dependence.pieces import concatenated, piece, stacked
 from gabc.dependence.reductions import Factor, contraction
-from gabc.dependence.triangular import solved
 from gabc.dims import Dim
-from gabc.graph.nodes import Value
+from gabc.graph.nodes import Argument, Value
 from gabc.graph.pycode import Code, Precedence, binary
 from gabc.graph.types import Kind, TensorType
 from gabc.ops.base import ArgKind, Call, Lowering, Parameter, Primitive, call_code
-from gabc.ops.cost import ZERO, Kept, Site, Work, copy, grows, view
+from gabc.ops.cost import Kept, Site, Work, copy, grows, view
 from gabc.ops.evaluated import integer, integers, tensor, tensors
 from gabc.ops.kinds import require_kind, widest
+from gabc.ops.lift import LiftCall, along_axis
 from gabc.ops.torch_lazy import torch
 
 if TYPE_CHECKING:
@@ -87,6 +87,9 @@ class Split(Primitive):
         starts = [sum(sizes[:place]) for place in range(len(sizes))]
         return tuple(x.narrow(axis, at, size) for at, size in zip(starts, sizes, strict=True))
 
+    def lift(self, call: LiftCall) -> Mapping[str, Argument]:
+        return along_axis(call)
+
     def cost(self, site: Site) -> Work:
         return view(site)
 
@@ -152,6 +155,9 @@ class Concat(Primitive):
             whole = whole.index_copy(axis, indices, x.to(whole.dtype))
         return whole
 
+    def lift(self, call: LiftCall) -> Mapping[str, Argument]:
+        return along_axis(call, "xs")
+
     def cost(self, site: Site) -> Work:
         return copy(site)
 
@@ -191,6 +197,9 @@ class Stack(Primitive):
         xs = tensors(args, "xs")
         parts = [x.to(_promoted(xs)).unsqueeze(integer(args, "axis")) for x in xs]
         return torch.cat(parts, dim=integer(args, "axis"))
+
+    def lift(self, call: LiftCall) -> Mapping[str, Argument]:
+        return along_axis(call, "xs", is_new=True)
 
     def cost(self, site: Site) -> Work:
         return copy(site)
@@ -281,6 +290,15 @@ class Matmul(Primitive):
         product = product if b.dim() > 1 else product.squeeze(-1)
         return product if a.dim() > 1 else product.squeeze(-2 if b.dim() > 1 else -1)
 
+    def lift(self, call: LiftCall) -> Mapping[str, Argument]:
+        a, b = call.value("a"), call.value("b")
+        rank = call.results[0].rank
+        if call.new_axes(a) and a.type.rank != rank:
+            raise call.fail("sums over an axis of a value without rows")
+        if call.new_axes(b) and (b.type.rank < 3 or b.type.rank != rank):
+            raise call.fail("mixes rows of the batch, or gives them another place")
+        return call.all()
+
     def cost(self, site: Site) -> Work:
         a, b = site.value("a"), site.value("b")
         left, right = site.dims(a), site.dims(b)
@@ -328,61 +346,4 @@ def broadcast_dims(
     return tuple(result)
 
 
-class SolveLower(Primitive):
-    name = "solve_lower"
-    parameters = (Parameter("a", ArgKind.VALUE), Parameter("b", ArgKind.VALUE))
-    doc = (
-        "The `x` with `a @ x = b` for a lower triangular `a` [..., C, C] and `b` [..., C, M]. "
-        "What stands above the diagonal is not read."
-    )
-
-    def shape(self, call: Call) -> TensorType:
-        a, b = require_kind(call, "a", "float"), require_kind(call, "b", "float")
-        if a.rank < 2 or b.rank < 2:
-            raise call.fail(
-                "GAB0202",
-                f"`solve_lower` needs matrices, and is given {a} and {b}",
-                at="a" if a.rank < 2 else "b",
-                help="write `b[:, None]` for a single right-hand side",
-            )
-        rows, columns = a.dims[-2:]
-        square = f"`solve_lower` needs a square matrix: `{rows}` and `{columns}` differ in {a}"
-        call.require_equal(rows, columns, square, "a")
-        fits = f"`solve_lower` is given {a} and {b}: `{columns}` and `{b.dims[-2]}` differ"
-        call.require_equal(columns, b.dims[-2], fits, "b")
-        message = f"`solve_lower` is given {a} and {b}"
-        leading = broadcast_dims(call, a.dims[:-2], b.dims[:-2], message)
-        return TensorType("float", (*leading, *b.dims[-2:]))
-
-    def dependence(self, call: DependenceCall) -> Dependence:
-        return solved(call, call.of("a"), call.of("b"))
-
-    def reference(self, args: Mapping[str, Evaluated]) -> torch.Tensor:
-        a, b = tensor(args, "a"), tensor(args, "b")
-        rows: list[torch.Tensor] = []
-        for place in range(a.shape[-1]):
-            known = b[..., place, :]
-            for column, row in enumerate(rows):
-                known = known - a[..., place, column, None] * row
-            rows.append(known / a[..., place, place, None])
-        return torch.stack(torch.broadcast_tensors(*rows), dim=-2)  # type: ignore[no-untyped-call]
-
-    def cost(self, site: Site) -> Work:
-        a, b, x = site.value("a"), site.value("b"), site.outputs[0]
-        flops = site.result * site.dims(a)[-1]
-        # Backward: one more triangular system, and a matrix product for the gradient of `a`.
-        return Work(
-            matmul_backward=2 * flops if site.has_gradient(a) else ZERO,
-            pointwise=flops,
-            pointwise_backward=flops if site.gradients() else ZERO,
-            launches=Dim.const(2),
-            saves=(a, x) if site.gradients() else (),
-            keeps=(Kept(b, site.per_row(b)),) if grows(site.dims(a)[-1]) else (),
-        )
-
-    def lower(self, lowering: Lowering) -> Code:
-        codes = [lowering.code(name).text for name in ("a", "b")]
-        return call_code(lowering.helper("solve_lower"), *codes)
-
-
-PRIMITIVES: tuple[Primitive, ...] = (Split(), Concat(), Stack(), Matmul(), SolveLower())
+PRIMITIVES: tuple[Primitive, ...] = (Split(), Concat(), Stack(), Matmul())

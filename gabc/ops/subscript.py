@@ -33,6 +33,7 @@ from gabc.ops.bounds import require_at_most
 from gabc.ops.cost import Site, Work, copy, view
 from gabc.ops.evaluated import operand, tensor
 from gabc.ops.kinds import widest
+from gabc.ops.lift import LiftCall
 from gabc.ops.torch_lazy import torch
 
 if TYPE_CHECKING:
@@ -59,6 +60,13 @@ class Index(Primitive):
 
     def reference(self, args: Mapping[str, Evaluated]) -> torch.Tensor:
         return tensor(args, "x")[_evaluated(args["items"])]
+
+    def lift(self, call: LiftCall) -> Mapping[str, Argument]:
+        items = subscript_items(call.args["items"])
+        more = call.new_axes(call.value("x"))
+        if more and items[:1] != (":",):
+            raise call.fail("moves the batch axis")
+        return {**call.all(), "items": (*[":"] * more, *items)}
 
     def cost(self, site: Site) -> Work:
         return view(site)

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeAlias
 
 from gabc.graph.instance import Children, Instance, Stack
 from gabc.graph.nodes import Graph
 
-Rewrite: TypeAlias = Callable[[Graph], Graph]
 
-
-def rewrite_graphs(stack: Stack, rewrite: Rewrite) -> Stack:
+def rewrite_graphs(stack: Stack, rewrite: Callable[[Graph], Graph]) -> Stack:
     """The stack with every graph rewritten; instances that were one stay one."""
+    return rewrite_instances(stack, lambda graph, _: rewrite(graph))
+
+
+def rewrite_instances(stack: Stack, rewrite: Callable[[Graph, Instance], Graph]) -> Stack:
+    """The same for a rewrite that needs to know the unit's numbers and children."""
     done: dict[Instance, Instance] = {}
 
     def visit(instance: Instance) -> Instance:
         if instance not in done:
+            graph = instance.graph
             done[instance] = replace(
                 instance,
-                graph=None if instance.graph is None else rewrite(instance.graph),
+                graph=None if graph is None else rewrite(graph, instance),
                 children={name: inside(part) for name, part in instance.children.items()},
             )
         return done[instance]

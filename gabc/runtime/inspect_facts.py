@@ -9,7 +9,8 @@ from functools import reduce
 from itertools import groupby
 
 from gabc.check.causality.chain import offset
-from gabc.check.causality.verdict import Proofs, UnitProof, Verdict
+from gabc.check.causality.units import Verdicts, unit_verdicts
+from gabc.check.causality.verdict import Proofs, Subject, UnitProof, Verdict
 from gabc.check.cost import Costs, cost
 from gabc.check.identity import canonical_unit, structural_hash
 from gabc.dependence.bounds import Bound, larger, smaller
@@ -22,13 +23,15 @@ class Facts:
     """`costs` are those of the optimised stack, floats of four bytes.
 
     `hash` is of the design as written, `unit_hashes` of each of its units by path; equal units have
-    equal hashes wherever they stand.
+    equal hashes wherever they stand. `verdicts` has the units that `costs` has; `None` for one that
+    nothing calls.
     """
 
     proofs: Proofs
     costs: Costs
     hash: str
     unit_hashes: Mapping[str, str]
+    verdicts: Mapping[str, Verdicts | None]
 
     @property
     def can_decode(self) -> bool:
@@ -39,7 +42,8 @@ class Facts:
 def gather(stack: Stack, proofs: Proofs, vocab_size: int) -> Facts:
     """Everything that follows from the text; without torch. `proofs` are those of `stack`."""
     costs = cost(optimise(stack), vocab_size=vocab_size)
-    return Facts(proofs, costs, structural_hash(stack), _unit_hashes(stack))
+    verdicts = _verdicts(stack, proofs, costs)
+    return Facts(proofs, costs, structural_hash(stack), _unit_hashes(stack), verdicts)
 
 
 def interval_text(interval: tuple[Bound, Bound] | None) -> str:
@@ -88,6 +92,29 @@ def _hull(reaches: Sequence[tuple[Bound, Bound]]) -> tuple[Bound, Bound] | None:
         return None
     firsts, lasts = zip(*reaches, strict=True)
     return reduce(smaller, firsts), reduce(larger, lasts)
+
+
+_SOUND: Verdicts = dict.fromkeys(Subject, Verdict.PROVED)
+
+
+def _verdicts(stack: Stack, proofs: Proofs, costs: Costs) -> dict[str, Verdicts | None]:
+    """By path. What is around the blocks, and a `Linear`, keep to one position of one row."""
+    by_instance = unit_verdicts(stack, proofs)
+    found: dict[str, Verdicts | None] = {}
+    for label, block in dict(zip(run_labels(stack), stack.blocks, strict=True)).items():
+        for path, instance in block.walk(label):
+            found[path] = _SOUND if instance.unit is None else by_instance.get(instance)
+    return {unit.path: found.get(unit.path, _SOUND) for unit in costs.units}
+
+
+def at_fault(facts: Facts, subject: Subject) -> list[str]:
+    """The innermost units of which a property is not proved, by their paths."""
+    paths = [
+        path
+        for path, verdicts in facts.verdicts.items()
+        if verdicts is not None and verdicts[subject] is not Verdict.PROVED
+    ]
+    return [p for p in paths if not any(other.startswith(f"{p}.") for other in paths)]
 
 
 def run_labels(stack: Stack) -> list[str]:

@@ -6,11 +6,11 @@ leak; that nothing changes proves nothing, which is why a refuted design stays r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from gabc.check.causality.explain import explained
+from gabc.check.causality.explain import NOT_PROVED, Blame, blames, diagnostic_of, words
 from gabc.check.causality.verdict import Proofs, Property, Subject, Verdict, Witness
 from gabc.diagnostics.model import Diagnostic
 from gabc.graph.instance import Stack
@@ -26,10 +26,10 @@ TOLERANCE = 1e-9
 """Relative to the size of an element: prefixes are summed in another order than the whole."""
 
 SPARSE = 64
-"""From this length on fewer prefixes are tried; the short lengths have all borders of blocks."""
+"""From this length on fewer prefixes and rows are tried: the short lengths have all of them."""
 
-MAGNITUDES = (1.0, 8.0)
-"""Of the stream. Gates that saturate at one may be open at another."""
+MAGNITUDES = (1.0, 0.1, 8.0)
+"""Of the stream. Gates and softmaxes that saturate at one may be open at another."""
 
 
 def confirm(
@@ -38,69 +38,112 @@ def confirm(
     """Look for a witness of what is refuted, and test what is neither proved nor refuted.
 
     A refuted property gets a `witness`, or its diagnostic the code GAB0405 (acausal by structure)
-    if no run shows it. An unknown one becomes `tested`, with the warning GAB0406, or refuted.
+    if no run shows it. An unknown one becomes `tested`, with the warning GAB0406, or refuted. The
+    diagnostics keep their order. `stack` may be the design at another scale than that of `proofs`,
+    where it has the same faults.
     """
     if proofs.are_proved:
         return proofs
     oracle = Oracle(stack, seed=seed)
-    causality = _judged(proofs.causality, lambda: oracle.future(lengths))
-    length = _judged(proofs.length, lambda: oracle.prefix(lengths))
-    batch = _judged(proofs.batch, lambda: oracle.rows(lengths))
-    properties = {
-        Subject.CAUSALITY: (proofs.causality, causality),
-        Subject.LENGTH: (proofs.length, length),
-        Subject.BATCH: (proofs.batch, batch),
+    runs: dict[Subject, Callable[[Sequence[int]], Witness | None]] = {
+        Subject.CAUSALITY: oracle.future,
+        Subject.LENGTH: oracle.prefix,
+        Subject.BATCH: oracle.rows,
     }
-    final: list[Diagnostic] = []
-    for diagnostic in explained(proofs.faults):
-        subject = _SUBJECT_OF.get(diagnostic.code)
-        if subject is None:
-            final.append(diagnostic)
-            continue
-        before, after = properties[subject]
-        final.append(_confirmed(diagnostic, before, after))
+    before = {
+        Subject.CAUSALITY: proofs.causality,
+        Subject.LENGTH: proofs.length,
+        Subject.BATCH: proofs.batch,
+    }
+    after = {subject: _judged(before[subject], lengths, run) for subject, run in runs.items()}
+    scale = stack.scale.name
     return replace(
-        proofs, causality=causality, length=length, batch=batch, diagnostics=tuple(final)
+        proofs,
+        causality=after[Subject.CAUSALITY],
+        length=after[Subject.LENGTH],
+        batch=after[Subject.BATCH],
+        diagnostics=tuple(
+            _confirmed(blame, before, after, scale) for blame in blames(proofs.faults)
+        ),
     )
 
 
-_SUBJECT_OF = {
-    "GAB0401": Subject.CAUSALITY,
-    "GAB0402": Subject.LENGTH,
-    "GAB0403": Subject.BATCH,
-}
-
-
-def _judged(found: Property, run: Callable[[], Witness | None]) -> Property:
+def _judged(
+    found: Property, lengths: Sequence[int], run: Callable[[Sequence[int]], Witness | None]
+) -> Property:
     if found.verdict is Verdict.PROVED:
         return found
-    witness = run()
+    witness = run(lengths)
     if witness is not None:
         return Property(Verdict.REFUTED, found.holds_at, witness)
     tested = Verdict.TESTED if found.verdict is Verdict.UNKNOWN else Verdict.REFUTED
     return Property(tested, found.holds_at)
 
 
-def _confirmed(diagnostic: Diagnostic, before: Property, after: Property) -> Diagnostic:
-    witness = after.witness
-    if witness is not None:
-        facts = (
-            *diagnostic.facts,
-            ("witness", f"y[{witness.reads}] changed with X[{witness.position}]"),
-            ("length", str(witness.length)),
-        )
-        return replace(diagnostic, facts=facts)
-    if before.verdict is Verdict.UNKNOWN:
-        return replace(
-            diagnostic,
-            code="GAB0406",
-            message=f"not proved causal, and no run contradicts it: {diagnostic.message}",
-        )
-    return replace(
-        diagnostic,
-        code="GAB0405",
-        message=f"{diagnostic.message}; no run showed it, but a gate or a threshold can hide it",
-    )
+def _confirmed(
+    blame: Blame,
+    before: Mapping[Subject, Property],
+    after: Mapping[Subject, Property],
+    scale: str,
+) -> Diagnostic:
+    """The diagnostic of one fault after the runs. A witness counts for every fault of its kind."""
+    static, subject = diagnostic_of(blame), blame.fault.subject
+    code, message, _ = words(blame)
+    if blame.is_open:
+        # What the proof lost may leak in any way that is open; what is refuted has other faults.
+        open = [s for s in (subject, *before) if before[s].verdict is Verdict.UNKNOWN]
+        shown = next((s for s in open if after[s].witness is not None), None)
+        if shown is not None:
+            return _shown(
+                static,
+                _CODES[shown],
+                f"{message}, and a run shows that {_LEAKS[shown]}",
+                after[shown],
+                shown,
+                scale,
+            )
+        if subject not in open:
+            return static
+        message = f"{NOT_PROVED[subject]}, and no run contradicts it: {message}"
+        return replace(static, code="GAB0406", message=message)
+    if after[subject].witness is not None:
+        return _shown(static, code, message, after[subject], subject, scale)
+    if code not in _CODES.values():
+        return static
+    message = f"{message}; no run showed it, but a gate or a threshold can hide it"
+    return replace(static, code="GAB0405", message=message)
+
+
+_CODES = {Subject.CAUSALITY: "GAB0401", Subject.LENGTH: "GAB0402", Subject.BATCH: "GAB0403"}
+_LEAKS = {
+    Subject.CAUSALITY: "later positions are read",
+    Subject.LENGTH: "the result depends on the length",
+    Subject.BATCH: "rows of the batch mix",
+}
+
+
+def _shown(
+    static: Diagnostic, code: str, message: str, found: Property, subject: Subject, scale: str
+) -> Diagnostic:
+    """An error, with what was seen in a run."""
+    assert found.witness is not None
+    told = f"{_told(found.witness, subject)}, in float64 at {scale}"
+    return replace(static, code=code, message=message, facts=(*static.facts, ("witness", told)))
+
+
+def _told(witness: Witness, subject: Subject) -> str:
+    """What a run showed: `y[2] changed when X[3] did, of 7 positions`."""
+    reads, position = witness.reads, witness.position
+    match subject:
+        case Subject.CAUSALITY:
+            return f"y[{reads}] changed when X[{position}] did, of {witness.length} positions"
+        case Subject.LENGTH:
+            cut = witness.length - position
+            return (
+                f"y[{reads}] changed when the last {cut} of {witness.length} positions were cut off"
+            )
+        case Subject.BATCH:
+            return f"y of row {reads} changed when other rows of the batch did"
 
 
 @dataclass(eq=False)
@@ -129,6 +172,7 @@ class Oracle:
             state[name] = state[name] + self.noise * standard
         self._model: ReferenceModel = ReferenceModel(self.stack, state)
         self._generator = generator
+        self._runs: dict[tuple[int, float], tuple[Tensor, Tensor]] = {}
 
     def run(self, stream: Tensor) -> Tensor:
         """The stream after each block, side by side: [B, L, n_layers * D].
@@ -153,11 +197,16 @@ class Oracle:
         return magnitude * torch.randn(shape, generator=self._generator, dtype=torch.float64)
 
     def streams(self, lengths: Sequence[int]) -> Iterator[tuple[Tensor, Tensor, float]]:
-        """Random streams with their results, and the magnitude that they were drawn with."""
+        """Random streams with their results, and the magnitude that they were drawn with.
+
+        The three tests share them: a run of a long sequence is what costs.
+        """
         for length in lengths:
             for magnitude in self.magnitudes:
-                stream = self.fresh(length, magnitude=magnitude)
-                yield stream, self.run(stream), magnitude
+                if (length, magnitude) not in self._runs:
+                    stream = self.fresh(length, magnitude=magnitude)
+                    self._runs[length, magnitude] = stream, self.run(stream)
+                yield *self._runs[length, magnitude], magnitude
 
     def future(self, lengths: Sequence[int] = LENGTHS) -> Witness | None:
         """A position whose result changes when later positions do.
@@ -215,7 +264,7 @@ class Oracle:
         """A row whose result changes when other rows do, or when they are left out."""
         for stream, result, magnitude in self.streams(lengths):
             length = stream.shape[1]
-            for row in range(ROWS):
+            for row in range(ROWS if length < SPARSE else 1):
                 if row == 1:
                     seen = self.run(stream[row : row + 1])
                 else:

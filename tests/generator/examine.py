@@ -21,6 +21,7 @@ from .compare import Run, differences, drawn_state, run_compiled, run_reference,
 from .program import Program
 
 VOCAB = 11
+PARALLEL_FORMS = ("linear_attention", "delta_rule", "linear_scan", "max_plus_scan")
 LENGTHS = (1, 2, 3, 7, 17)
 
 
@@ -73,7 +74,7 @@ def _examine(program: Program, length: int, seed: int) -> Iterator[str]:
 def has_parallel_form(stack: Stack) -> bool:
     """Whether the pass has found a recurrence."""
     return any(
-        node.op == "linear_attention"
+        node.op in PARALLEL_FORMS
         for block in stack.blocks
         for _, instance in block.walk()
         if instance.graph is not None

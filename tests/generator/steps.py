@@ -53,15 +53,15 @@ class Step:
     """A scan, and the arguments that its parallel form must have."""
 
     body: str
-    wanted: Mapping[str, bool] = field(default_factory=dict)
+    wanted: Mapping[str, str | bool] = field(default_factory=dict)
 
 
 def per_head(*statements: str, **options: str) -> Step:
-    return Step(scan(*statements, **options), {"per_key": False, "read_before": False})
+    return Step(scan(*statements, **options), {"decay": "head", "read_before": False})
 
 
 def per_key(*statements: str, **options: str) -> Step:
-    return Step(scan(*statements, **options), {"per_key": True, "read_before": False})
+    return Step(scan(*statements, **options), {"decay": "key", "read_before": False})
 
 
 RECOGNISED: dict[str, Step] = {
@@ -76,7 +76,7 @@ RECOGNISED: dict[str, Step] = {
             f"S = {PER_KEY} * S + {OUTER}",
             "return read",
         ),
-        {"per_key": True, "read_before": True},
+        {"decay": "key", "read_before": True},
     ),
     # The same, written otherwise.
     "sum the other way round": per_head(ZERO, f"S = {OUTER} + {PER_HEAD} * S", READ),
@@ -126,7 +126,7 @@ RECOGNISED: dict[str, Step] = {
             f"S = {PER_HEAD} * S + {OUTER}",
             "return y",
         ),
-        {"per_key": False, "read_before": True},
+        {"decay": "head", "read_before": True},
     ),
 }
 
@@ -203,6 +203,13 @@ OTHERS: dict[str, str] = {
     ).replace(") {", ") chunk 5 {", 1),
 }
 
+LOOPS = {
+    "tanh of the state",
+    "tanh of the state in the product",
+    "an element assigned",
+    "chunks",
+}
+"""Those among the others that have no parallel form."""
 
 BROADCASTING: dict[str, str] = {
     # Unit axes that stretch in the state but are one wide in the argument.

@@ -61,16 +61,16 @@ class RoPE(nn.Module):  # position.gab:10
         angle = t_mod[:, None] * freq  # [L, K/2]  position.gab:14
         c = torch.cos(angle)[:, None]  # [L, 1, K/2]  position.gab:15
         s = torch.sin(angle)[:, None]  # [L, 1, K/2]  position.gab:16
-        pairs = x.unflatten(-1, (K // 2, 2))  # [B, L, H, K/2, 2]  position.gab:18
-        x1 = pairs[..., 0]  # [B, L, H, K/2]  position.gab:19
-        x2 = pairs[..., 1]  # [B, L, H, K/2]  position.gab:20
+        pairs_2 = x.unflatten(-1, (K // 2, 2))  # [B, L, H, K/2, 2]  position.gab:18
+        x1 = pairs_2[..., 0]  # [B, L, H, K/2]  position.gab:19
+        x2 = pairs_2[..., 1]  # [B, L, H, K/2]  position.gab:20
         # [B, L, H, K/2, 2]  position.gab:21
         turned = torch.stack([x1 * c - x2 * s, x2 * c + x1 * s], dim=-1)
         y = turned.flatten(-2)  # [B, L, H, K]  position.gab:22
         return y
 
 
-class MultiHeadAttention(nn.Module):  # attention.gab:12
+class MultiHeadAttention(nn.Module):  # attention.gab:14
     """Causal multi-head attention with rotary positions; grouped-query when kv_heads < heads, a
     sliding window of `window` positions (the current one counted) when it is given.
         y_t = W_o concat_h sum_{s <= t} softmax_s(q_t . k_s / sqrt(K)) v_s
@@ -86,13 +86,13 @@ class MultiHeadAttention(nn.Module):  # attention.gab:12
         super().__init__()
         self.n_layers = n_layers
         kv_heads = heads if kv_heads is None else kv_heads
-        self.H = H = heads  # attention.gab:19
-        self.G = G = kv_heads  # attention.gab:20
-        self.K = K = exact_div(D, H)  # attention.gab:21
-        self.wq = nn.Linear(D, H * K)  # attention.gab:23
-        self.wk = nn.Linear(D, G * K)  # attention.gab:24
-        self.wv = nn.Linear(D, G * K)  # attention.gab:25
-        self.wo = nn.Linear(H * K, D)  # attention.gab:26
+        self.H = H = heads  # attention.gab:21
+        self.G = G = kv_heads  # attention.gab:22
+        self.K = K = exact_div(D, H)  # attention.gab:23
+        self.wq = nn.Linear(D, H * K)  # attention.gab:25
+        self.wk = nn.Linear(D, G * K)  # attention.gab:26
+        self.wv = nn.Linear(D, G * K)  # attention.gab:27
+        self.wo = nn.Linear(H * K, D)  # attention.gab:28
         self.rope = rope
 
     @torch.no_grad()
@@ -109,14 +109,14 @@ class MultiHeadAttention(nn.Module):  # attention.gab:12
         self.wo.bias.zero_()
 
     def forward(self, X: Tensor) -> Tensor:
-        q = self.rope(self.wq(X).unflatten(-1, (self.H, self.K)))  # [B, L, H, K]  attention.gab:29
-        k = self.rope(self.wk(X).unflatten(-1, (self.G, self.K)))  # [B, L, G, K]  attention.gab:30
-        v = self.wv(X).unflatten(-1, (self.G, self.K))  # [B, L, G, K]  attention.gab:31
-        y = attend(q, k, v)  # [B, L, H, K]  attention.gab:32
-        return self.wo(y.flatten(-2))  # attention.gab:33
+        q = self.rope(self.wq(X).unflatten(-1, (self.H, self.K)))  # [B, L, H, K]  attention.gab:31
+        k = self.rope(self.wk(X).unflatten(-1, (self.G, self.K)))  # [B, L, G, K]  attention.gab:32
+        v = self.wv(X).unflatten(-1, (self.G, self.K))  # [B, L, G, K]  attention.gab:33
+        y = attend(q, k, v)  # [B, L, H, K]  attention.gab:34
+        return self.wo(y.flatten(-2))  # attention.gab:35
 
 
-class GatedMLP(nn.Module):  # mlp.gab:8
+class GatedMLP(nn.Module):  # mlp.gab:10
     """Gated MLP with a SiLU gate (SwiGLU).
         y = (silu(x W_gate) * (x W_up)) W_down
     Shapes: X [B, L, D] -> [B, L, D]. The default width keeps the parameters of a 4 D MLP, 8 D /
@@ -128,9 +128,9 @@ class GatedMLP(nn.Module):  # mlp.gab:8
         super().__init__()
         self.n_layers = n_layers
         hidden = ceil_to(8 * D / 3, 128) if hidden is None else hidden
-        self.gate = nn.Linear(D, hidden, bias=False)  # mlp.gab:9
-        self.up = nn.Linear(D, hidden, bias=False)  # mlp.gab:10
-        self.down = nn.Linear(hidden, D, bias=False)  # mlp.gab:11
+        self.gate = nn.Linear(D, hidden, bias=False)  # mlp.gab:11
+        self.up = nn.Linear(D, hidden, bias=False)  # mlp.gab:12
+        self.down = nn.Linear(hidden, D, bias=False)  # mlp.gab:13
 
     @torch.no_grad()
     def init_parameters(self, init: Init) -> None:
@@ -141,7 +141,7 @@ class GatedMLP(nn.Module):  # mlp.gab:8
         )
 
     def forward(self, X: Tensor) -> Tensor:
-        return self.down(F.silu(self.gate(X)) * self.up(X))  # mlp.gab:14
+        return self.down(F.silu(self.gate(X)) * self.up(X))  # mlp.gab:16
 
 
 class GPT2Block(nn.Module):  # gpt2.gab:11

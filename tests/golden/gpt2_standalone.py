@@ -21,22 +21,67 @@ def attend(
     v: Tensor,
     scale: float | None = None,
     window: int | None = None,
+    bias: Tensor | None = None,
+    segments: Tensor | None = None,
+    keep: Tensor | None = None,
 ) -> Tensor:
-    """Causal softmax attention, fused; with a window, over the last `window` positions only.
+    """Causal softmax attention, fused.
 
     q [B, L, H, K], k [B, L, G, K], v [B, L, G, V] -> [B, L, H, V]; `scale` defaults to K ** -0.5.
+    window: over the last `window` positions only. bias: added to the scores, broadcasts to
+    [B, H, L, L]. segments [B, L]: a position sees its own segment only. keep: bool, broadcasts to
+    the scores; a query with no key left gives zeros.
     """
-    keep = None if window is None else window_mask(q.shape[1], window, q.device)
-    y = F.scaled_dot_product_attention(
-        q.transpose(1, 2),
-        k.transpose(1, 2),
-        v.transpose(1, 2),
-        attn_mask=keep,
-        is_causal=keep is None,
-        scale=scale,
-        enable_gqa=q.shape[2] != k.shape[2],
-    )
-    return y.transpose(1, 2)
+    mask = attend_mask(q, window, segments, keep)
+    empty = None if keep is None or mask is None else ~mask.any(-1).transpose(1, 2)[..., None]
+    # Autocast would round the bias, too, whose differences may be small beside it.
+    dtype = q.dtype
+    if torch.is_autocast_enabled(q.device.type):
+        dtype = torch.get_autocast_dtype(q.device.type)
+    with torch.autocast(q.device.type, enabled=False):
+        if bias is not None or empty is not None:
+            mask = attend_bias(q, mask, bias)
+        y = F.scaled_dot_product_attention(
+            q.to(dtype).transpose(1, 2),
+            k.to(dtype).transpose(1, 2),
+            v.to(dtype).transpose(1, 2),
+            attn_mask=mask,
+            is_causal=mask is None,
+            scale=scale,
+            enable_gqa=q.shape[2] != k.shape[2],
+        ).transpose(1, 2)
+    return y if empty is None else y.masked_fill(empty, 0.0)
+
+
+def attend_mask(
+    q: Tensor, window: int | None, segments: Tensor | None, keep: Tensor | None
+) -> Tensor | None:
+    """Which keys each query sees, bool of rank 4; None where that is all of its past."""
+    mask = None if window is None else window_mask(q.shape[1], window, q.device)[None, None]
+    if segments is not None:
+        same = segments[:, None, :, None] == segments[:, None, None, :]
+        mask = same if mask is None else same & mask
+    if keep is not None:
+        keep = keep[(None,) * (4 - keep.dim())]
+        mask = keep if mask is None else keep & mask
+    if mask is not None and window is None:
+        mask = mask & window_mask(q.shape[1], q.shape[1], q.device)
+    return mask
+
+
+def attend_bias(q: Tensor, mask: Tensor | None, bias: Tensor | None) -> Tensor:
+    """What is added to the scores, of rank 4, in float32 at least: very low where masked.
+
+    The lowest number, not -inf, which would make the gradient of a fully masked row NaN.
+    """
+    length = q.shape[1]
+    if mask is None:
+        mask = window_mask(length, length, q.device)[None, None]
+    dtype = torch.promote_types(q.dtype, torch.float32)
+    if bias is None:
+        bias = q.new_zeros((), dtype=dtype)
+    bias = bias.to(dtype)[(None,) * (4 - bias.dim())]
+    return torch.where(mask, bias, torch.finfo(dtype).min)
 
 
 def window_mask(length: int, window: int, device: torch.device) -> Tensor:
@@ -203,16 +248,16 @@ class RoPE(nn.Module):  # position.gab:10
         angle = t_mod[:, None] * freq  # [L, K/2]  position.gab:14
         c = torch.cos(angle)[:, None]  # [L, 1, K/2]  position.gab:15
         s = torch.sin(angle)[:, None]  # [L, 1, K/2]  position.gab:16
-        pairs = x.unflatten(-1, (K // 2, 2))  # [B, L, H, K/2, 2]  position.gab:18
-        x1 = pairs[..., 0]  # [B, L, H, K/2]  position.gab:19
-        x2 = pairs[..., 1]  # [B, L, H, K/2]  position.gab:20
+        pairs_2 = x.unflatten(-1, (K // 2, 2))  # [B, L, H, K/2, 2]  position.gab:18
+        x1 = pairs_2[..., 0]  # [B, L, H, K/2]  position.gab:19
+        x2 = pairs_2[..., 1]  # [B, L, H, K/2]  position.gab:20
         # [B, L, H, K/2, 2]  position.gab:21
         turned = torch.stack([x1 * c - x2 * s, x2 * c + x1 * s], dim=-1)
         y = turned.flatten(-2)  # [B, L, H, K]  position.gab:22
         return y
 
 
-class MultiHeadAttention(nn.Module):  # attention.gab:12
+class MultiHeadAttention(nn.Module):  # attention.gab:14
     """Causal multi-head attention with rotary positions; grouped-query when kv_heads < heads, a
     sliding window of `window` positions (the current one counted) when it is given.
         y_t = W_o concat_h sum_{s <= t} softmax_s(q_t . k_s / sqrt(K)) v_s
@@ -228,13 +273,13 @@ class MultiHeadAttention(nn.Module):  # attention.gab:12
         super().__init__()
         self.n_layers = n_layers
         kv_heads = heads if kv_heads is None else kv_heads
-        self.H = H = heads  # attention.gab:19
-        self.G = G = kv_heads  # attention.gab:20
-        self.K = K = exact_div(D, H)  # attention.gab:21
-        self.wq = nn.Linear(D, H * K)  # attention.gab:23
-        self.wk = nn.Linear(D, G * K)  # attention.gab:24
-        self.wv = nn.Linear(D, G * K)  # attention.gab:25
-        self.wo = nn.Linear(H * K, D)  # attention.gab:26
+        self.H = H = heads  # attention.gab:21
+        self.G = G = kv_heads  # attention.gab:22
+        self.K = K = exact_div(D, H)  # attention.gab:23
+        self.wq = nn.Linear(D, H * K)  # attention.gab:25
+        self.wk = nn.Linear(D, G * K)  # attention.gab:26
+        self.wv = nn.Linear(D, G * K)  # attention.gab:27
+        self.wo = nn.Linear(H * K, D)  # attention.gab:28
         self.rope = rope
 
     @torch.no_grad()
@@ -251,14 +296,14 @@ class MultiHeadAttention(nn.Module):  # attention.gab:12
         self.wo.bias.zero_()
 
     def forward(self, X: Tensor) -> Tensor:
-        q = self.rope(self.wq(X).unflatten(-1, (self.H, self.K)))  # [B, L, H, K]  attention.gab:29
-        k = self.rope(self.wk(X).unflatten(-1, (self.G, self.K)))  # [B, L, G, K]  attention.gab:30
-        v = self.wv(X).unflatten(-1, (self.G, self.K))  # [B, L, G, K]  attention.gab:31
-        y = attend(q, k, v)  # [B, L, H, K]  attention.gab:32
-        return self.wo(y.flatten(-2))  # attention.gab:33
+        q = self.rope(self.wq(X).unflatten(-1, (self.H, self.K)))  # [B, L, H, K]  attention.gab:31
+        k = self.rope(self.wk(X).unflatten(-1, (self.G, self.K)))  # [B, L, G, K]  attention.gab:32
+        v = self.wv(X).unflatten(-1, (self.G, self.K))  # [B, L, G, K]  attention.gab:33
+        y = attend(q, k, v)  # [B, L, H, K]  attention.gab:34
+        return self.wo(y.flatten(-2))  # attention.gab:35
 
 
-class GatedMLP(nn.Module):  # mlp.gab:8
+class GatedMLP(nn.Module):  # mlp.gab:10
     """Gated MLP with a SiLU gate (SwiGLU).
         y = (silu(x W_gate) * (x W_up)) W_down
     Shapes: X [B, L, D] -> [B, L, D]. The default width keeps the parameters of a 4 D MLP, 8 D /
@@ -270,9 +315,9 @@ class GatedMLP(nn.Module):  # mlp.gab:8
         super().__init__()
         self.n_layers = n_layers
         hidden = ceil_to(8 * D / 3, 128) if hidden is None else hidden
-        self.gate = nn.Linear(D, hidden, bias=False)  # mlp.gab:9
-        self.up = nn.Linear(D, hidden, bias=False)  # mlp.gab:10
-        self.down = nn.Linear(hidden, D, bias=False)  # mlp.gab:11
+        self.gate = nn.Linear(D, hidden, bias=False)  # mlp.gab:11
+        self.up = nn.Linear(D, hidden, bias=False)  # mlp.gab:12
+        self.down = nn.Linear(hidden, D, bias=False)  # mlp.gab:13
 
     @torch.no_grad()
     def init_parameters(self, init: Init) -> None:
@@ -283,7 +328,7 @@ class GatedMLP(nn.Module):  # mlp.gab:8
         )
 
     def forward(self, X: Tensor) -> Tensor:
-        return self.down(F.silu(self.gate(X)) * self.up(X))  # mlp.gab:14
+        return self.down(F.silu(self.gate(X)) * self.up(X))  # mlp.gab:16
 
 
 class GPT2Block(nn.Module):  # gpt2.gab:11

@@ -39,9 +39,10 @@ class RMSNorm(nn.Module):  # norm.gab:8
         return rms_norm(x, self.weight, self.eps)  # norm.gab:12
 
 
-class ShortConv(nn.Module):  # conv.gab:8
+class ShortConv(nn.Module):  # conv.gab:9
     """Causal depthwise convolution: every channel is a weighted sum of its last `kernel` values.
         y_t[c] = bias[c] + sum_{j < kernel} weight[c, kernel - 1 - j] x_{t - j}[c],  x_s = 0 for s < 0
+    The bias is left out with has_bias=false.
     Shapes: x [B, L, width] -> y [B, L, width].
     Source: Gu and Dao 2023 (Mamba), arXiv 2312.00752, section 3.4 and figure 3; initial weights
     as PyTorch's Conv1d, whose fan-in is `kernel`.
@@ -50,8 +51,8 @@ class ShortConv(nn.Module):  # conv.gab:8
     def __init__(self, width: int, kernel: int = 4) -> None:
         super().__init__()
         self.kernel = kernel
-        self.weight = nn.Parameter(torch.empty(width, kernel))  # [width, kernel]  conv.gab:9
-        self.bias = nn.Parameter(torch.empty(width))  # [width]  conv.gab:10
+        self.weight = nn.Parameter(torch.empty(width, kernel))  # [width, kernel]  conv.gab:10
+        self.bias = nn.Parameter(torch.empty(width))  # [width]  conv.gab:12
 
     @torch.no_grad()
     def init_parameters(self, init: Init) -> None:
@@ -65,7 +66,7 @@ class ShortConv(nn.Module):  # conv.gab:8
         self.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
-        return causal_conv(x, self.weight, self.bias)  # conv.gab:13
+        return causal_conv(x, self.weight, self.bias)  # conv.gab:16
 
 
 class LayerNorm(nn.Module):  # norm.gab:20
@@ -91,7 +92,7 @@ class LayerNorm(nn.Module):  # norm.gab:20
         return F.layer_norm(x, (self.width,), self.weight, self.bias, self.eps)  # norm.gab:25
 
 
-class Mamba2Mixer(nn.Module):  # ssm.gab:15
+class Mamba2Mixer(nn.Module):  # ssm.gab:126
     """The Mamba-2 mixer: a selective state space model whose transition is one scalar per head.
         z, u, dt = X W_in;   x, k, q = silu(conv(u));   dt = softplus(dt + dt_bias);   A = -exp(A_log)
         S_t = exp(dt_t A) S_{t-1} + k_t (dt_t x_t)^T;   y_t = S_t^T q_t + skip x_t
@@ -116,18 +117,18 @@ class Mamba2Mixer(nn.Module):  # ssm.gab:15
     ) -> None:
         super().__init__()
         self.n_layers = n_layers
-        self.M = M = expand * D  # ssm.gab:25
-        self.P = P = head_dim  # ssm.gab:26
-        self.H = H = exact_div(M, P)  # ssm.gab:27
-        self.G = G = groups  # ssm.gab:28
-        self.R = exact_div(H, G)  # ssm.gab:29
-        self.N = N = state_size  # ssm.gab:30
-        self.in_proj = nn.Linear(D, 2 * G * N + H + 2 * M)  # ssm.gab:31
-        self.conv = ShortConv(width=M + 2 * G * N, kernel=kernel)  # ssm.gab:32
-        self.out_proj = nn.Linear(M, D)  # ssm.gab:33
+        self.M = M = expand * D  # ssm.gab:136
+        self.P = P = head_dim  # ssm.gab:137
+        self.H = H = exact_div(M, P)  # ssm.gab:138
+        self.G = G = groups  # ssm.gab:139
+        self.R = exact_div(H, G)  # ssm.gab:140
+        self.N = N = state_size  # ssm.gab:141
+        self.in_proj = nn.Linear(D, 2 * G * N + H + 2 * M)  # ssm.gab:142
+        self.conv = ShortConv(width=M + 2 * G * N, kernel=kernel)  # ssm.gab:143
+        self.out_proj = nn.Linear(M, D)  # ssm.gab:144
         self.norm = norm
-        self.A_log = nn.Parameter(torch.empty(H))  # [H]  ssm.gab:34
-        self.dt_bias = nn.Parameter(torch.empty(H))  # [H]  ssm.gab:36
+        self.A_log = nn.Parameter(torch.empty(H))  # [H]  ssm.gab:145
+        self.dt_bias = nn.Parameter(torch.empty(H))  # [H]  ssm.gab:147
 
     @torch.no_grad()
     def init_parameters(self, init: Init) -> None:
@@ -141,19 +142,19 @@ class Mamba2Mixer(nn.Module):  # ssm.gab:15
         self.dt_bias.copy_(torch.log(torch.expm1(torch.exp(value))))
 
     def forward(self, X: Tensor) -> Tensor:
-        # [B, L, M], [B, L, 2*G*N + M], [B, L, H]  ssm.gab:42
+        # [B, L, M], [B, L, 2*G*N + M], [B, L, H]  ssm.gab:153
         z, u, dt = self.in_proj(X).split([self.M, 2 * self.G * self.N + self.M, self.H], dim=-1)
-        # [B, L, M], [B, L, G*N], [B, L, G*N]  ssm.gab:43
+        # [B, L, M], [B, L, G*N], [B, L, G*N]  ssm.gab:154
         x, k, q = F.silu(self.conv(u)).split([self.M, self.G * self.N, self.G * self.N], dim=-1)
-        x = x.unflatten(-1, (self.M // self.P, self.P))  # [B, L, M/P, P]  ssm.gab:44
-        # [B, L, G*R, N]  ssm.gab:45
+        x = x.unflatten(-1, (self.M // self.P, self.P))  # [B, L, M/P, P]  ssm.gab:155
+        # [B, L, G*R, N]  ssm.gab:156
         k = k.unflatten(-1, (self.G, self.N)).repeat_interleave(self.R, dim=-2)
-        # [B, L, G*R, N]  ssm.gab:46
+        # [B, L, G*R, N]  ssm.gab:157
         q = q.unflatten(-1, (self.G, self.N)).repeat_interleave(self.R, dim=-2)
-        dt = F.softplus(dt + self.dt_bias)  # [B, L, H]  ssm.gab:47
-        log_decay = -torch.exp(self.A_log) * dt  # [B, L, H]  ssm.gab:48
-        y = linear_attention(q, k, dt[..., None] * x, log_decay)  # [B, L, G*R, P]  ssm.gab:49
-        return self.out_proj(self.norm(y.flatten(-2) * F.silu(z)))  # ssm.gab:57
+        dt = F.softplus(dt + self.dt_bias)  # [B, L, H]  ssm.gab:158
+        log_decay = -torch.exp(self.A_log) * dt  # [B, L, H]  ssm.gab:159
+        y = linear_attention(q, k, dt[..., None] * x, log_decay)  # [B, L, G*R, P]  ssm.gab:162
+        return self.out_proj(self.norm(y.flatten(-2) * F.silu(z)))  # ssm.gab:168
 
 
 class Mamba2Block(nn.Module):  # mamba2.gab:11

@@ -61,9 +61,9 @@ class RoPE(nn.Module):  # position.gab:10
         angle = t_mod[:, None] * freq  # [L, K/2]  position.gab:14
         c = torch.cos(angle)[:, None]  # [L, 1, K/2]  position.gab:15
         s = torch.sin(angle)[:, None]  # [L, 1, K/2]  position.gab:16
-        pairs = x.unflatten(-1, (K // 2, 2))  # [B, L, H, K/2, 2]  position.gab:18
-        x1 = pairs[..., 0]  # [B, L, H, K/2]  position.gab:19
-        x2 = pairs[..., 1]  # [B, L, H, K/2]  position.gab:20
+        pairs_2 = x.unflatten(-1, (K // 2, 2))  # [B, L, H, K/2, 2]  position.gab:18
+        x1 = pairs_2[..., 0]  # [B, L, H, K/2]  position.gab:19
+        x2 = pairs_2[..., 1]  # [B, L, H, K/2]  position.gab:20
         # [B, L, H, K/2, 2]  position.gab:21
         turned = torch.stack([x1 * c - x2 * s, x2 * c + x1 * s], dim=-1)
         y = turned.flatten(-2)  # [B, L, H, K]  position.gab:22
@@ -116,11 +116,11 @@ class MultiScaleRetention(nn.Module):  # retention.gab:15
         q = self.rope(self.wq(X).unflatten(-1, (self.H, self.K))) * self.K**-0.5  # [B, L, H, K]
         k = self.rope(self.wk(X).unflatten(-1, (self.H, self.K)))  # [B, L, H, K]  retention.gab:34
         v = self.wv(X).unflatten(-1, (self.H, self.V))  # [B, L, H, V]  retention.gab:35
-        o = linear_attention(q, k, v, self.log_decay)  # [B, L, H, V]  retention.gab:36
+        o = linear_attention(q, k, v, self.log_decay)  # [B, L, H, V]  retention.gab:38
         return self.wo(F.silu(self.wg(X)) * self.head_norm(o).flatten(-2))  # retention.gab:41
 
 
-class GatedMLP(nn.Module):  # mlp.gab:8
+class GatedMLP(nn.Module):  # mlp.gab:10
     """Gated MLP with a SiLU gate (SwiGLU).
         y = (silu(x W_gate) * (x W_up)) W_down
     Shapes: X [B, L, D] -> [B, L, D]. The default width keeps the parameters of a 4 D MLP, 8 D /
@@ -131,9 +131,9 @@ class GatedMLP(nn.Module):  # mlp.gab:8
     def __init__(self, D: int, n_layers: int, hidden: int) -> None:
         super().__init__()
         self.n_layers = n_layers
-        self.gate = nn.Linear(D, hidden, bias=False)  # mlp.gab:9
-        self.up = nn.Linear(D, hidden, bias=False)  # mlp.gab:10
-        self.down = nn.Linear(hidden, D, bias=False)  # mlp.gab:11
+        self.gate = nn.Linear(D, hidden, bias=False)  # mlp.gab:11
+        self.up = nn.Linear(D, hidden, bias=False)  # mlp.gab:12
+        self.down = nn.Linear(hidden, D, bias=False)  # mlp.gab:13
 
     @torch.no_grad()
     def init_parameters(self, init: Init) -> None:
@@ -144,7 +144,7 @@ class GatedMLP(nn.Module):  # mlp.gab:8
         )
 
     def forward(self, X: Tensor) -> Tensor:
-        return self.down(F.silu(self.gate(X)) * self.up(X))  # mlp.gab:14
+        return self.down(F.silu(self.gate(X)) * self.up(X))  # mlp.gab:16
 
 
 class RetNetBlock(nn.Module):  # retnet.gab:11

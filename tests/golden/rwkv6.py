@@ -40,7 +40,7 @@ class LayerNorm(nn.Module):  # norm.gab:20
         return F.layer_norm(x, (self.width,), self.weight, self.bias, self.eps)  # norm.gab:25
 
 
-class DataDependentShift(nn.Module):  # rwkv.gab:24
+class DataDependentShift(nn.Module):  # rwkv.gab:108
     """Data-dependent token shift: `mixes` blends of a token with the one before it, each by weights
     that depend on both.
         delta_t = x_{t-1} - x_t;   s_t = x_t + delta_t mu
@@ -53,10 +53,10 @@ class DataDependentShift(nn.Module):  # rwkv.gab:24
         super().__init__()
         self.mixes = mixes
         self.rank = rank
-        self.down = nn.Linear(D, mixes * rank, bias=False)  # rwkv.gab:25
-        self.mu = nn.Parameter(torch.empty(D))  # [D]  rwkv.gab:26
-        self.up = nn.Parameter(torch.empty(mixes, rank, D))  # [mixes, rank, D]  rwkv.gab:27
-        self.base = nn.Parameter(torch.empty(mixes, D))  # [mixes, D]  rwkv.gab:28
+        self.down = nn.Linear(D, mixes * rank, bias=False)  # rwkv.gab:109
+        self.mu = nn.Parameter(torch.empty(D))  # [D]  rwkv.gab:110
+        self.up = nn.Parameter(torch.empty(mixes, rank, D))  # [mixes, rank, D]  rwkv.gab:111
+        self.base = nn.Parameter(torch.empty(mixes, D))  # [mixes, D]  rwkv.gab:112
 
     @torch.no_grad()
     def init_parameters(self, init: Init) -> None:
@@ -66,15 +66,15 @@ class DataDependentShift(nn.Module):  # rwkv.gab:24
         self.base.zero_()
 
     def forward(self, X: Tensor) -> Tensor:
-        delta = shift(X, 1) - X  # [B, L, D]  rwkv.gab:31
-        # [B, L, mixes, rank]  rwkv.gab:32
+        delta = shift(X, 1) - X  # [B, L, D]  rwkv.gab:115
+        # [B, L, mixes, rank]  rwkv.gab:116
         hidden = torch.tanh(self.down(X + delta * self.mu)).unflatten(-1, (self.mixes, self.rank))
-        # [B, L, mixes, D]  rwkv.gab:33
+        # [B, L, mixes, D]  rwkv.gab:117
         mix = torch.einsum("blmr,mrd->blmd", hidden, self.up) + self.base
-        return X[:, :, None] + delta[:, :, None] * mix  # rwkv.gab:34
+        return X[:, :, None] + delta[:, :, None] * mix  # rwkv.gab:118
 
 
-class LowRank(nn.Module):  # rwkv.gab:9
+class LowRank(nn.Module):  # rwkv.gab:93
     """A low-rank map with a tanh inside.
         y = tanh(x A) C + bias
     Shapes: x [B, L, D] -> y [B, L, out].
@@ -83,8 +83,8 @@ class LowRank(nn.Module):  # rwkv.gab:9
 
     def __init__(self, D: int, out: int, rank: int) -> None:
         super().__init__()
-        self.down = nn.Linear(D, rank, bias=False)  # rwkv.gab:10
-        self.up = nn.Linear(rank, out, bias=False)  # rwkv.gab:11
+        self.down = nn.Linear(D, rank, bias=False)  # rwkv.gab:94
+        self.up = nn.Linear(rank, out, bias=False)  # rwkv.gab:95
 
     @torch.no_grad()
     def init_parameters(self, init: Init) -> None:
@@ -92,10 +92,10 @@ class LowRank(nn.Module):  # rwkv.gab:9
         self.up.weight.copy_(init.kaiming("up.weight", self.up.weight.shape))
 
     def forward(self, X: Tensor) -> Tensor:
-        return self.up(torch.tanh(self.down(X)))  # rwkv.gab:14
+        return self.up(torch.tanh(self.down(X)))  # rwkv.gab:98
 
 
-class LowRank_2(nn.Module):  # rwkv.gab:9
+class LowRank_2(nn.Module):  # rwkv.gab:93
     """A low-rank map with a tanh inside.
         y = tanh(x A) C + bias
     Shapes: x [B, L, D] -> y [B, L, out].
@@ -104,8 +104,8 @@ class LowRank_2(nn.Module):  # rwkv.gab:9
 
     def __init__(self, D: int, out: int, rank: int) -> None:
         super().__init__()
-        self.down = nn.Linear(D, rank, bias=False)  # rwkv.gab:10
-        self.up = nn.Linear(rank, out)  # rwkv.gab:11
+        self.down = nn.Linear(D, rank, bias=False)  # rwkv.gab:94
+        self.up = nn.Linear(rank, out)  # rwkv.gab:95
 
     @torch.no_grad()
     def init_parameters(self, init: Init) -> None:
@@ -114,7 +114,7 @@ class LowRank_2(nn.Module):  # rwkv.gab:9
         self.up.bias.zero_()
 
     def forward(self, X: Tensor) -> Tensor:
-        return self.up(torch.tanh(self.down(X)))  # rwkv.gab:14
+        return self.up(torch.tanh(self.down(X)))  # rwkv.gab:98
 
 
 class HeadLayerNorm(nn.Module):  # norm.gab:35
@@ -144,7 +144,7 @@ class HeadLayerNorm(nn.Module):  # norm.gab:35
         return F.layer_norm(x, (self.width,), None, None, self.eps) * self.weight + self.bias
 
 
-class RWKV6TimeMix(nn.Module):  # rwkv.gab:48
+class RWKV6TimeMix(nn.Module):  # rwkv.gab:132
     """The time mix of RWKV-6.
         r, k, v, w, g = linear or low-rank maps of five data-dependent shifts of X
         o_t = r_t^T (S_{t-1} + diag(u) k_t v_t^T);   S_t = diag(exp(-exp(w_t))) S_{t-1} + k_t v_t^T
@@ -170,19 +170,19 @@ class RWKV6TimeMix(nn.Module):  # rwkv.gab:48
     ) -> None:
         super().__init__()
         self.n_layers = n_layers
-        self.H = H = heads  # rwkv.gab:55
-        self.V = V = exact_div(D, H)  # rwkv.gab:56
-        self.K = K = exact_div(V, 2)  # rwkv.gab:57
-        self.token_shift = DataDependentShift(D, mixes=5, rank=shift_rank)  # rwkv.gab:58
-        self.wr = nn.Linear(D, H * K, bias=False)  # rwkv.gab:59
-        self.wk = nn.Linear(D, H * K, bias=False)  # rwkv.gab:60
-        self.wv = nn.Linear(D, H * V, bias=False)  # rwkv.gab:61
-        self.wo = nn.Linear(H * V, D, bias=False)  # rwkv.gab:62
-        self.decay = LowRank(D, out=H * K, rank=decay_rank)  # rwkv.gab:63
-        self.gate = LowRank_2(D, out=H * V, rank=gate_rank)  # rwkv.gab:64
-        self.head_norm = HeadLayerNorm(heads=H, width=V, eps=eps)  # rwkv.gab:65
-        self.decay_base = nn.Parameter(torch.empty(H * K))  # [H*K]  rwkv.gab:66
-        self.bonus = nn.Parameter(torch.empty(H, K))  # [H, K]  rwkv.gab:67
+        self.H = H = heads  # rwkv.gab:139
+        self.V = V = exact_div(D, H)  # rwkv.gab:140
+        self.K = K = exact_div(V, 2)  # rwkv.gab:141
+        self.token_shift = DataDependentShift(D, mixes=5, rank=shift_rank)  # rwkv.gab:142
+        self.wr = nn.Linear(D, H * K, bias=False)  # rwkv.gab:143
+        self.wk = nn.Linear(D, H * K, bias=False)  # rwkv.gab:144
+        self.wv = nn.Linear(D, H * V, bias=False)  # rwkv.gab:145
+        self.wo = nn.Linear(H * V, D, bias=False)  # rwkv.gab:146
+        self.decay = LowRank(D, out=H * K, rank=decay_rank)  # rwkv.gab:147
+        self.gate = LowRank_2(D, out=H * V, rank=gate_rank)  # rwkv.gab:148
+        self.head_norm = HeadLayerNorm(heads=H, width=V, eps=eps)  # rwkv.gab:149
+        self.decay_base = nn.Parameter(torch.empty(H * K))  # [H*K]  rwkv.gab:150
+        self.bonus = nn.Parameter(torch.empty(H, K))  # [H, K]  rwkv.gab:151
 
     @torch.no_grad()
     def init_parameters(self, init: Init) -> None:
@@ -199,20 +199,20 @@ class RWKV6TimeMix(nn.Module):  # rwkv.gab:48
         self.bonus.zero_()
 
     def forward(self, X: Tensor) -> Tensor:
-        mixed = self.token_shift(X)  # [B, L, 5, D]  rwkv.gab:70
-        r = self.wr(mixed[:, :, 0]).unflatten(-1, (self.H, self.K))  # [B, L, H, K]  rwkv.gab:71
-        k = self.wk(mixed[:, :, 1]).unflatten(-1, (self.H, self.K))  # [B, L, H, K]  rwkv.gab:72
-        v = self.wv(mixed[:, :, 2]).unflatten(-1, (self.H, self.V))  # [B, L, H, V]  rwkv.gab:73
-        # [B, L, H, K]  rwkv.gab:74
+        mixed = self.token_shift(X)  # [B, L, 5, D]  rwkv.gab:154
+        r = self.wr(mixed[:, :, 0]).unflatten(-1, (self.H, self.K))  # [B, L, H, K]  rwkv.gab:155
+        k = self.wk(mixed[:, :, 1]).unflatten(-1, (self.H, self.K))  # [B, L, H, K]  rwkv.gab:156
+        v = self.wv(mixed[:, :, 2]).unflatten(-1, (self.H, self.V))  # [B, L, H, V]  rwkv.gab:157
+        # [B, L, H, K]  rwkv.gab:158
         w = (self.decay(mixed[:, :, 3]) + self.decay_base).unflatten(-1, (self.H, self.K))
-        # [B, L, H, V]  rwkv.gab:75
-        past = linear_attention(r, k, v, -torch.exp(w), per_key=True, read_before=True)
-        o = past + (r * self.bonus * k).sum(-1, keepdim=True) * v  # [B, L, H, V]  rwkv.gab:81
-        g = F.silu(self.gate(mixed[:, :, 4]))  # [B, L, H*V]  rwkv.gab:82
-        return self.wo(g * self.head_norm(o).flatten(-2))  # rwkv.gab:83
+        # [B, L, H, V]  rwkv.gab:162
+        past = linear_attention(r, k, v, -torch.exp(w), decay="key", read_before=True)
+        o = past + (r * self.bonus * k).sum(-1, keepdim=True) * v  # [B, L, H, V]  rwkv.gab:165
+        g = F.silu(self.gate(mixed[:, :, 4]))  # [B, L, H*V]  rwkv.gab:166
+        return self.wo(g * self.head_norm(o).flatten(-2))  # rwkv.gab:167
 
 
-class RWKV6ChannelMix(nn.Module):  # rwkv.gab:94
+class RWKV6ChannelMix(nn.Module):  # rwkv.gab:178
     """The channel mix of RWKV-6: a squared-ReLU MLP behind a sigmoid gate, on shifted tokens.
         delta_t = x_{t-1} - x_t;   k = (x + delta mu_k) W_k;   r = (x + delta mu_r) W_r
         out = sigmoid(r) * (relu(k)^2 W_v)
@@ -228,11 +228,11 @@ class RWKV6ChannelMix(nn.Module):  # rwkv.gab:94
         super().__init__()
         self.n_layers = n_layers
         hidden = ceil_to(7 * D / 2, 32) if hidden is None else hidden
-        self.key = LowRank_2(D, out=hidden, rank=rank)  # rwkv.gab:99
-        self.receptance = LowRank_2(D, out=D, rank=rank)  # rwkv.gab:100
-        self.value = nn.Linear(hidden, D, bias=False)  # rwkv.gab:102
-        self.mu_key = nn.Parameter(torch.empty(D))  # [D]  rwkv.gab:103
-        self.mu_receptance = nn.Parameter(torch.empty(D))  # [D]  rwkv.gab:104
+        self.key = LowRank_2(D, out=hidden, rank=rank)  # rwkv.gab:183
+        self.receptance = LowRank_2(D, out=D, rank=rank)  # rwkv.gab:184
+        self.value = nn.Linear(hidden, D, bias=False)  # rwkv.gab:186
+        self.mu_key = nn.Parameter(torch.empty(D))  # [D]  rwkv.gab:187
+        self.mu_receptance = nn.Parameter(torch.empty(D))  # [D]  rwkv.gab:188
 
     @torch.no_grad()
     def init_parameters(self, init: Init) -> None:
@@ -243,11 +243,11 @@ class RWKV6ChannelMix(nn.Module):  # rwkv.gab:94
         self.mu_receptance.zero_()
 
     def forward(self, X: Tensor) -> Tensor:
-        delta = shift(X, 1) - X  # [B, L, D]  rwkv.gab:107
-        k = torch.square(F.relu(self.key(X + delta * self.mu_key)))  # [B, L, hidden]  rwkv.gab:108
-        # [B, L, D]  rwkv.gab:109
+        delta = shift(X, 1) - X  # [B, L, D]  rwkv.gab:191
+        k = torch.square(F.relu(self.key(X + delta * self.mu_key)))  # [B, L, hidden]  rwkv.gab:192
+        # [B, L, D]  rwkv.gab:193
         r = torch.sigmoid(self.receptance(X + delta * self.mu_receptance))
-        return r * self.value(k)  # rwkv.gab:110
+        return r * self.value(k)  # rwkv.gab:194
 
 
 class RWKV6Block(nn.Module):  # rwkv6.gab:10

@@ -40,9 +40,10 @@ class RMSNorm(nn.Module):  # norm.gab:8
         return rms_norm(x, self.weight, self.eps)  # norm.gab:12
 
 
-class ShortConv(nn.Module):  # conv.gab:8
+class ShortConv(nn.Module):  # conv.gab:9
     """Causal depthwise convolution: every channel is a weighted sum of its last `kernel` values.
         y_t[c] = bias[c] + sum_{j < kernel} weight[c, kernel - 1 - j] x_{t - j}[c],  x_s = 0 for s < 0
+    The bias is left out with has_bias=false.
     Shapes: x [B, L, width] -> y [B, L, width].
     Source: Gu and Dao 2023 (Mamba), arXiv 2312.00752, section 3.4 and figure 3; initial weights
     as PyTorch's Conv1d, whose fan-in is `kernel`.
@@ -52,8 +53,8 @@ class ShortConv(nn.Module):  # conv.gab:8
         super().__init__()
         width = D if width is None else width
         self.kernel = kernel
-        self.weight = nn.Parameter(torch.empty(width, kernel))  # [width, kernel]  conv.gab:9
-        self.bias = nn.Parameter(torch.empty(width))  # [width]  conv.gab:10
+        self.weight = nn.Parameter(torch.empty(width, kernel))  # [width, kernel]  conv.gab:10
+        self.bias = nn.Parameter(torch.empty(width))  # [width]  conv.gab:12
 
     @torch.no_grad()
     def init_parameters(self, init: Init) -> None:
@@ -67,7 +68,7 @@ class ShortConv(nn.Module):  # conv.gab:8
         self.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
-        return causal_conv(x, self.weight, self.bias)  # conv.gab:13
+        return causal_conv(x, self.weight, self.bias)  # conv.gab:16
 
 
 class LayerNorm(nn.Module):  # norm.gab:20
@@ -117,9 +118,9 @@ class RoPE(nn.Module):  # position.gab:10
         angle = t_mod[:, None] * freq  # [L, K/2]  position.gab:14
         c = torch.cos(angle)[:, None]  # [L, 1, K/2]  position.gab:15
         s = torch.sin(angle)[:, None]  # [L, 1, K/2]  position.gab:16
-        pairs = x.unflatten(-1, (K // 2, 2))  # [B, L, H, K/2, 2]  position.gab:18
-        x1 = pairs[..., 0]  # [B, L, H, K/2]  position.gab:19
-        x2 = pairs[..., 1]  # [B, L, H, K/2]  position.gab:20
+        pairs_2 = x.unflatten(-1, (K // 2, 2))  # [B, L, H, K/2, 2]  position.gab:18
+        x1 = pairs_2[..., 0]  # [B, L, H, K/2]  position.gab:19
+        x2 = pairs_2[..., 1]  # [B, L, H, K/2]  position.gab:20
         # [B, L, H, K/2, 2]  position.gab:21
         turned = torch.stack([x1 * c - x2 * s, x2 * c + x1 * s], dim=-1)
         y = turned.flatten(-2)  # [B, L, H, K]  position.gab:22
@@ -232,7 +233,7 @@ class TTTLinear(nn.Module):  # ttt.gab:31
         return self.wo(self.post_norm(o.flatten(-2)))  # ttt.gab:72
 
 
-class GatedMLP(nn.Module):  # mlp.gab:8
+class GatedMLP(nn.Module):  # mlp.gab:10
     """Gated MLP with a SiLU gate (SwiGLU).
         y = (silu(x W_gate) * (x W_up)) W_down
     Shapes: X [B, L, D] -> [B, L, D]. The default width keeps the parameters of a 4 D MLP, 8 D /
@@ -243,9 +244,9 @@ class GatedMLP(nn.Module):  # mlp.gab:8
     def __init__(self, D: int, n_layers: int, hidden: int) -> None:
         super().__init__()
         self.n_layers = n_layers
-        self.gate = nn.Linear(D, hidden, bias=False)  # mlp.gab:9
-        self.up = nn.Linear(D, hidden, bias=False)  # mlp.gab:10
-        self.down = nn.Linear(hidden, D, bias=False)  # mlp.gab:11
+        self.gate = nn.Linear(D, hidden, bias=False)  # mlp.gab:11
+        self.up = nn.Linear(D, hidden, bias=False)  # mlp.gab:12
+        self.down = nn.Linear(hidden, D, bias=False)  # mlp.gab:13
 
     @torch.no_grad()
     def init_parameters(self, init: Init) -> None:
@@ -256,7 +257,7 @@ class GatedMLP(nn.Module):  # mlp.gab:8
         )
 
     def forward(self, X: Tensor) -> Tensor:
-        return self.down(F.silu(self.gate(X)) * self.up(X))  # mlp.gab:14
+        return self.down(F.silu(self.gate(X)) * self.up(X))  # mlp.gab:16
 
 
 class TTTBlock(nn.Module):  # ttt.gab:13

@@ -16,9 +16,9 @@ from gabc.check.causality.scans import (
 )
 from gabc.check.causality.sizes import Numbers, UnitSizes
 from gabc.dependence.attention import attention, scores
-from gabc.dependence.bounds import ONE, Bound
+from gabc.dependence.bounds import INFINITY, ONE, Bound
 from gabc.dependence.call import DependenceCall
-from gabc.dependence.domain import Axis, Dependence, Kind, Reason, anything
+from gabc.dependence.domain import Axis, Dependence, Kind, Leg, Reason, anything
 from gabc.dependence.forms import CONSTANT, Line, axis_form
 from gabc.dependence.moves import moved, substitution
 from gabc.dependence.pointwise import joined_legs
@@ -232,6 +232,9 @@ class _Frame:
         for value, name in ((b, -4), (h, -3), (i, -2), (j, -1)):
             axes = self.sizes.axes(value.type.dims)
             self.known[value] = Dependence(axes, values=line_values(Line(axis_form(name))))
+        # The number of a row says how many other rows there are.
+        others = Leg(CONSTANT, -INFINITY, INFINITY, reason=call.reason(Kind.COUNT))
+        self.known[b] = replace(self.known[b], batch=(others,))
         self.run(region.nodes)
         results = [self.known[value] for value in region.results]
         return attention(call, results[0], results[1] if len(results) > 1 else None)

@@ -135,7 +135,13 @@ def _reads(leg: Leg, letters: dict[int, str]) -> str:
     else:
         start = "0" if not leg.lo.is_finite else _shifted(form, leg.lo)
         text = f"{start} .. {_shifted(form, leg.hi)}"
-    return f"whether {text} exist" if leg.source is Source.LENGTH else text
+    return whether(text) if leg.source is Source.LENGTH else text
+
+
+def whether(text: str) -> str:
+    """That positions exist: `t`, `every position`, `t .. t + 3`, `positions ahead`."""
+    is_one = ".." not in text and text != "positions ahead"
+    return f"whether {text} exist{'s' if is_one else ''}"
 
 
 def _shifted(form: str, bound: Bound) -> str:

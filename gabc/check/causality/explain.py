@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from gabc.check.causality.chain import (
     axis_text,
@@ -41,9 +42,28 @@ _INSTEAD = {
 _MASK_FIRST = ("max", "min", "prod", "logsumexp", "any", "all")
 
 
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """A fault and the operation that makes it: `leg` is the one right after, `span` its place."""
+
+    fault: Fault
+    leg: Leg
+    span: Span
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is neither proved nor refuted."""
+        return self.fault.leg.is_lost
+
+
 def explained(faults: Sequence[Fault]) -> list[Diagnostic]:
     """One diagnostic for each operation at fault; what follows from another one is left out."""
-    found: list[Diagnostic] = []
+    return [diagnostic_of(blame) for blame in blames(faults)]
+
+
+def blames(faults: Sequence[Fault]) -> list[Blame]:
+    """What `explained` explains, in the same order."""
+    found: list[Blame] = []
     blamed: set[tuple[str, int, int]] = set()
     roots = {id(reason) for fault in faults if fault.write for reason in _reasons(fault)}
     for fault in sorted(faults, key=_urgency):
@@ -55,7 +75,7 @@ def explained(faults: Sequence[Fault]) -> list[Diagnostic]:
         key = _key(span)
         if key not in blamed:
             blamed.add(key)
-            found.append(_diagnostic(fault, leg, span))
+            found.append(Blame(fault, leg, span))
     return found
 
 
@@ -63,18 +83,26 @@ def _reasons(fault: Fault) -> list[Reason]:
     return [step.reason for step in steps(fault.leg) if step.reason is not None]
 
 
-def _urgency(fault: Fault) -> tuple[int, int]:
-    """A write to Z that no later block can read safely is the root of what reads it."""
+def _urgency(fault: Fault) -> tuple[bool, int, int]:
+    """What is refuted before what is open; a write to Z is the root of what reads it."""
     order = (Subject.BATCH, Subject.CAUSALITY, Subject.LENGTH)
-    return (0 if fault.write else 1 + order.index(fault.subject), fault.layer)
+    return (
+        fault.leg.is_lost,
+        0 if fault.write else 1 + order.index(fault.subject),
+        fault.layer,
+    )
 
 
 def _key(span: Span) -> tuple[str, int, int]:
     return span.source.path, span.start, span.end
 
 
-def _diagnostic(fault: Fault, leg: Leg, span: Span) -> Diagnostic:
-    code, message, help = _words(fault, leg)
+def diagnostic_of(blame: Blame) -> Diagnostic:
+    """What is said of a fault before any run: an error, or that it is open (GAB0407)."""
+    fault, leg, span = blame.fault, blame.leg, blame.span
+    code, message, help = words(blame)
+    if blame.is_open:
+        code, message = "GAB0407", f"{NOT_PROVED[fault.subject]}: {message}"
     facts = [("layer", str(fault.layer)), ("chain", chain_text(fault.leg))]
     if fault.subject is not Subject.BATCH and leg.hi.is_finite:
         facts.append(("ahead", str(leg.hi)))
@@ -102,8 +130,16 @@ def _related(fault: Fault, at: Span) -> tuple[Related, ...]:
     return tuple(found[:MOST_RELATED])
 
 
-def _words(fault: Fault, leg: Leg) -> tuple[str, str, str]:
-    """Code, message and help."""
+NOT_PROVED = {
+    Subject.CAUSALITY: "not proved causal",
+    Subject.LENGTH: "not proved independent of the length",
+    Subject.BATCH: "not proved to keep the rows of the batch apart",
+}
+
+
+def words(blame: Blame) -> tuple[str, str, str]:
+    """Code, message and help of a fault that is refuted."""
+    fault, leg = blame.fault, blame.leg
     reason = leg.reason
     if fault.write:
         return (
@@ -123,6 +159,8 @@ def _mixing(reason: Reason | None) -> tuple[str, str]:
     help = "rows are separate sequences: a result may depend on its own row only"
     if reason is None:
         return "a row of the result depends on another row of the batch", help
+    if reason.kind is Kind.COUNT and reason.operation == "attend":
+        return "a score is computed from `b`, the number of the row", help
     if reason.kind is Kind.COUNT:
         return f"`{shown(reason)}` takes the number of rows as a number", help
     if reason.kind in (Kind.LOOKUP, Kind.DATA, Kind.MOVE):
@@ -222,10 +260,12 @@ def _reducing(reason: Reason, is_lost: bool) -> tuple[str, str]:
         )
     if operation in _MASK_FIRST:
         help = f"mask what lies ahead first: `{operation}(causal(scores), axis=-1)`"
+        if operation in ("max", "min"):
+            help += f"; of all so far it is the state of a `scan`: `m = {operation}imum(m, x)`"
     return f"`{operation}` over {where} reads {every}, those to come as well", help
 
 
 def _ahead(leg: Leg) -> str:
-    if not leg.hi.is_finite:
+    if not leg.hi.is_finite or leg.hi.value <= 0:
         return "positions ahead"
     return "the position ahead" if leg.hi == ONE else f"up to {leg.hi} positions ahead"

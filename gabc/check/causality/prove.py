@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from gabc.check.causality.analysis import Analyser, Outcome
 from gabc.check.causality.explain import explained
+from gabc.check.causality.generality import chooses_by_scale
 from gabc.check.causality.verdict import (
     BATCH,
     TIME,
@@ -32,8 +33,9 @@ def prove(stack: Stack) -> Proofs:
     """Prove a design causal, length-invariant and free of mixing between rows, or say what is not.
 
     Every block takes a stream whose position t depends on tokens up to t, and must return one; Z
-    entries keep what they depend on from block to block. Needs no torch, and never raises for a
-    fault of the design.
+    entries keep what they depend on from block to block. What enters a block is taken to be finite:
+    one that makes NaN of a token spoils others by `0 * NaN` in the next block. Needs no torch, and
+    never raises for a fault of the design.
     """
     analyser = Analyser()
     distinct = len(dict.fromkeys(stack.blocks))
@@ -44,14 +46,14 @@ def prove(stack: Stack) -> Proofs:
     for layer, block in enumerate(stack.blocks):
         seen = len(analyser.outcomes)
         path = f"blocks.{layer}" if distinct > 1 else ""
-        outcome = _block(analyser, stack, block, path, z)
+        outcome = block_outcome(analyser, stack, block, path, z)
         units.extend(_unit_proof(o, layer) for o in analyser.outcomes[seen:])
         ends.append(outcome.results[0])
         faults.extend(_faults(outcome, layer))
     return _proofs(stack, ends, units, faults)
 
 
-def _block(
+def block_outcome(
     analyser: Analyser, stack: Stack, block: Instance, path: str, z: dict[str, Dependence]
 ) -> Outcome:
     """One block on a fresh stream; what it writes joins `z`."""
@@ -102,18 +104,18 @@ def _proofs(
     length = _verdict(faults, (Subject.LENGTH, Subject.CAUSALITY))
     batch = _verdict(faults, (Subject.BATCH,))
     leads = [lead(leg, end) for end in dict.fromkeys(ends) for leg in end.time]
-    is_general = all(holds_everywhere(bound) for bound in leads)
-    holds_at = None if is_general else stack.scale.name
+    seen_at = stack.scale.name if chooses_by_scale(stack) else None
+    holds_at = seen_at if all(holds_everywhere(bound) for bound in leads) else stack.scale.name
     return Proofs(
         stack.name,
         stack.scale.name,
         Property(causality, holds_at),
-        Property(batch, None),
+        Property(batch, seen_at),
         Property(length, holds_at),
         _receptive_field(ends),
         tuple(units),
         tuple(faults),
-        tuple(explained([fault for fault in faults if not fault.leg.is_lost])),
+        tuple(explained(faults)),
     )
 
 

@@ -43,7 +43,7 @@ def in_chunk(call: DependenceCall, x: Dependence, axes: tuple[Axis, ...]) -> Dep
 
 
 def initial_state(start: Dependence, axes: tuple[Axis, ...]) -> Dependence:
-    return Dependence(axes, start.time, start.batch)
+    return Dependence(axes, start.time, start.batch, may_overflow=start.may_overflow)
 
 
 def after_step(state: Dependence, step: Bound) -> Dependence:

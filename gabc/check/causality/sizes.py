@@ -9,7 +9,7 @@ from fractions import Fraction
 from gabc.dependence.bounds import INFINITY, ONE, Bound, number, sized
 from gabc.dependence.domain import Axis, Extent
 from gabc.dims import Dim
-from gabc.dims.poly import Application
+from gabc.graph.block_axis import block_stride
 from gabc.graph.instance import Instance
 from gabc.graph.static import (
     Static,
@@ -145,25 +145,11 @@ def _counting(meaning: Dim, unit: Dim, extent: Extent, sizes: UnitSizes) -> Axis
     if symbol not in rest.symbols():
         offset = rest.evaluate(sizes.numbers)
         return Axis(extent, None, ONE, sized(offset, rest), dim=meaning)
-    size = _block_size(meaning, unit)
+    size = block_stride(meaning, unit)
     if size is not None:
         spacing = sized(size.evaluate(sizes.numbers), size)
         return Axis(extent, None, spacing, dim=meaning)
     return Axis(extent, None, None, dim=meaning)
-
-
-def _block_size(meaning: Dim, unit: Dim) -> Dim | None:
-    """C, if the dim is ceil(L / C)."""
-    if not meaning.is_monomial:
-        return None
-    factors, coefficient = meaning.terms[0]
-    if coefficient != 1 or len(factors) != 1 or factors[0][1] != 1:
-        return None
-    atom = factors[0][0]
-    if not isinstance(atom, Application) or atom.fn != "ceil":
-        return None
-    size = unit / atom.args[0]
-    return None if size.symbols() & unit.symbols() else size
 
 
 def _exact(value: StaticValue) -> int | Fraction:

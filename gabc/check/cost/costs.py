@@ -11,7 +11,17 @@ from gabc.check.cost.amounts import Amounts, per_token
 from gabc.check.cost.asymptotic import Asymptotic
 from gabc.check.cost.frame import Called
 from gabc.check.cost.names import Numbers, Qualified
+from gabc.check.cost.recomputed import with_recomputed, without_state
 from gabc.check.cost.walk import Walk
+from gabc.check.streaming import (
+    DecodeClass,
+    StackPlan,
+    UnitPlan,
+    decode_classes,
+    plan_stack,
+    stack_class,
+    units_below,
+)
 from gabc.dims import Dim
 from gabc.dims.poly import product
 from gabc.elaborate.scales import VOCAB_SIZE
@@ -26,7 +36,9 @@ class UnitCost:
     """A unit of the model: `own` leaves its children out, `amounts` has them in.
 
     `path` is `blocks.attn.wq`, where blocks differ `blocks.0-3.attn.wq`; of `copies` equal blocks
-    the costs of one are given. `parameters` has no parameters that blocks share.
+    the costs of one are given. `parameters` has no parameters that blocks share. `decoding` is how
+    a decoder goes on with the unit and those below it; `hindrance` is the operation for which it
+    computes this one again from the start.
     """
 
     path: str
@@ -35,6 +47,8 @@ class UnitCost:
     parameters: Dim
     own: Amounts
     amounts: Amounts
+    decoding: DecodeClass = DecodeClass.CONSTANT
+    hindrance: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +68,7 @@ class Costs:
     total: Amounts
     units: tuple[UnitCost, ...]
     sizes: Mapping[str, Fraction] = field(default_factory=dict)
+    decoding: DecodeClass = DecodeClass.CONSTANT
 
     @property
     def time(self) -> Asymptotic:
@@ -87,7 +102,8 @@ def cost(
     The activations are those that autograd keeps in the eager module: a view is its source, a
     value kept twice is one, what has no gradient to pass on is not kept. A decoder keeps rings for
     shifts, convolutions and windows, the sums and states of recurrences, the chunk or block not yet
-    full, and keys and values of all positions that a query may see.
+    full, and keys and values of all positions that a query may see; of a unit that has an operation
+    without a streaming form, its arguments.
     """
     names = Qualified() if symbolic else Numbers()
     model = _Model(stack, Walk(names, float_bytes), vocab_size, float_bytes, symbolic)
@@ -102,6 +118,10 @@ class _Model:
     vocab_size: int
     float_bytes: int
     symbolic: bool
+    plan: StackPlan = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.plan = plan_stack(self.stack)
 
     def costs(self) -> Costs:
         stack = self.stack
@@ -123,6 +143,7 @@ class _Model:
             embedding,
             total,
             (stem, *blocks, *tail),
+            decoding=stack_class(self.plan),
         )
 
     def with_sizes(self, costs: Costs, sizes: Mapping[str, Fraction]) -> Costs:
@@ -133,18 +154,14 @@ class _Model:
 
     def _layers(self) -> list[tuple[Instance, Called]]:
         """Every block with what it costs; Z entries have a gradient once written with one."""
-        last_read = {
-            read.key: layer
-            for layer, block in enumerate(self.stack.blocks)
-            for read in _graph(block).z_reads
-        }
         z: dict[str, bool | None] = {}
         layers: list[tuple[Instance, Called]] = []
         is_kept = False
-        for layer, block in enumerate(self.stack.blocks):
+        for block, wanted, plan in zip(
+            self.stack.blocks, self._wanted(), self.plan.blocks, strict=True
+        ):
             graph = _graph(block)
             gradients = (True, *(z.get(read.key) for read in graph.z_reads))
-            wanted = (True, *(last_read.get(write.key, 0) > layer for write in graph.z_writes))
             called = self.walk.call(block, "", {}, gradients, wanted)
             written = called.gradients[len(graph.results) :]
             z.update(zip((write.key for write in graph.z_writes), written, strict=True))
@@ -152,8 +169,29 @@ class _Model:
                 stream = Amounts(saved=B * L * self._width * self.float_bytes)
                 called = replace(called, own=called.own + stream)
             is_kept = 0 in called.saved_results
-            layers.append((block, called))
+            called = with_recomputed(called, plan, self.float_bytes)
+            layers.append((block, without_state(called) if self.plan.hindrance else called))
         return layers
+
+    def _wanted(self) -> list[tuple[bool, ...]]:
+        """Which results of every block (Z writes last) have a gradient to receive: those that some
+        block after it learns from."""
+        graphs = [_graph(block) for block in self.stack.blocks]
+        entries: set[str] = set()
+        present: list[tuple[bool, ...]] = []
+        for graph in graphs:
+            present.append(tuple(read.key in entries for read in graph.z_reads))
+            entries.update(write.key for write in graph.z_writes)
+        stream, needed = True, set[str]()
+        wanted: list[tuple[bool, ...]] = []
+        for block, graph, there in reversed(
+            list(zip(self.stack.blocks, graphs, present, strict=True))
+        ):
+            wanted.append((stream, *(write.key in needed for write in graph.z_writes)))
+            stream, *reads = self.walk.liveness.inputs(block, wanted[-1], there)
+            needed.difference_update(write.key for write in graph.z_writes)
+            needed.update(r.key for r, learns in zip(graph.z_reads, reads, strict=True) if learns)
+        return wanted[::-1]
 
     def _runs(self, layers: list[tuple[Instance, Called]]) -> Iterator[list[UnitCost]]:
         """The units of equal neighbours once; the last of them stands for all."""
@@ -165,12 +203,19 @@ class _Model:
             if len(run) == len(layers):
                 label = "blocks"
             block, called = run[-1]
-            yield list(self._units(label, block, called, len(run)))
+            yield list(self._units(label, block, called, len(run), self.plan.blocks[last]))
             first = last + 1
 
     def _units(
-        self, label: str, block: Instance, called: Called, copies: int
+        self,
+        label: str,
+        block: Instance,
+        called: Called,
+        copies: int,
+        plan: UnitPlan,
     ) -> Iterator[UnitCost]:
+        decoding = decode_classes(plan)
+        hindrances = {path: unit.hindrance[1] for path, unit in units_below(plan) if unit.hindrance}
         owns = {"": called.own, **called.below}
         whole: dict[str, Amounts] = {}
         for path, amounts in owns.items():
@@ -184,6 +229,8 @@ class _Model:
                 self._parameters(instance, path),
                 owns.get(path, Amounts()),
                 whole.get(path, Amounts()),
+                decoding.get(path, DecodeClass.CONSTANT),
+                hindrances.get(path),
             )
 
     # ---------------------------------------------------------------- parameters
@@ -242,6 +289,7 @@ class _Model:
             launches=Dim.const(1 + scaled),
             traffic=B * L * 8 + stream * (2 + 2 * scaled) * self.float_bytes,
             saved=B * L * 8,
+            state=L * 8 if self.plan.hindrance else ZERO,
         )
         return self._unit("embedding", "Embedding", self.vocab_size * self._width, amounts)
 

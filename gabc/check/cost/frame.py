@@ -30,14 +30,15 @@ class Called:
 class Frame:
     """A graph or the body of a scan: what is added up there, once per step.
 
-    `past` is what a decoder keeps of each value, and the bytes of one of its elements.
+    `past` is what a decoder keeps of each value's positions, or (true) of its sum over them, and
+    the bytes of one of the elements.
     """
 
     amounts: Amounts = field(default_factory=Amounts)
     below: dict[str, Amounts] = field(default_factory=dict)
     defined: set[Value] = field(default_factory=set)
     saved: dict[Value, Dim] = field(default_factory=dict)
-    past: dict[Value, tuple[Dim, int]] = field(default_factory=dict)
+    past: dict[tuple[Value, bool], tuple[Dim, int]] = field(default_factory=dict)
     outer: Frame | None = None
 
     @property
@@ -50,13 +51,13 @@ class Frame:
         """Add to what a child costs."""
         self.below[path] = self.below[path] + amounts if path in self.below else amounts
 
-    def keep(self, value: Value, count: Dim, size: int) -> None:
+    def keep(self, value: Value, count: Dim, size: int, is_sum: bool = False) -> None:
         """Have a decoder keep so many elements of a value, if it does not keep more."""
         frame = self
         while frame.outer is not None:
             frame = frame.outer
-        before, _ = frame.past.get(value, (ZERO, size))
-        frame.past[value] = (Dim.apply("max", before, count), size)
+        before, _ = frame.past.get((value, is_sum), (ZERO, size))
+        frame.past[value, is_sum] = (Dim.apply("max", before, count), size)
 
     def include(self, inner: Frame, times: Dim) -> None:
         """Add a body that runs so many times."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Protocol
 
 from gabc.dims import Dim
+from gabc.dims.poly import product
 from gabc.graph.instance import Instance
+from gabc.graph.nodes import Graph, Value
 
 AMBIENT = ("D", "layer", "n_layers")
 """Names that mean the same in every unit of a block."""
@@ -56,6 +58,27 @@ class Qualified:
 
     def key(self, path: str) -> str:
         return path
+
+
+def bound_at_call(
+    graph: Graph,
+    given: Sequence[Value],
+    resolve: Callable[[Dim], Dim],
+    names: Mapping[str, Dim],
+) -> dict[str, Dim]:
+    """The dims that a call binds, B and L among them, in the names of the analysis; `names` and
+    `resolve` are the caller's."""
+    sizes = {name: names[name] for name in ("B", "L") if name in names}
+    for place, slot in enumerate(graph.inputs):
+        dims = [resolve(dim) for dim in given[place].type.dims]
+        own = [str(dim) for dim in slot.type.dims]
+        if own[:1] == ["..."]:
+            sizes["..."] = product(dims[: len(dims) - len(own) + 1])
+            continue
+        sizes.update((n, d) for n, d in zip(own, dims, strict=True) if n in ("B", "L"))
+    for dim in graph.call_dims:
+        sizes[dim.name] = resolve(given[dim.argument].type.dims[dim.axis])
+    return sizes
 
 
 def _numbers(instance: Instance) -> dict[str, Fraction]:

@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from gabc.check.cost.amounts import Amounts
+from gabc.check.cost.defaults import unevaluated
 from gabc.check.cost.frame import Called, Frame
-from gabc.check.cost.liveness import Liveness
-from gabc.check.cost.names import Names
+from gabc.check.cost.liveness import Liveness, UnitLiveness, inside
+from gabc.check.cost.names import Names, bound_at_call
 from gabc.dims import Dim
 from gabc.dims.poly import product
 from gabc.graph.instance import Instance
 from gabc.graph.nodes import ChildRef, Graph, Node, Region, Value
+from gabc.graph.routing import routed_calls
+from gabc.graph.scores import block_form
 from gabc.graph.types import ONE, L
 from gabc.ops import PRIMITIVES
 from gabc.ops.cost import ZERO, Site, Work, bytes_of, grows, tensors
@@ -44,8 +47,10 @@ class Walk:
         if key not in self._known:
             assert instance.graph is not None
             names = {**self.names.of(instance, path), **sizes}
-            learning = self.liveness.learning(instance, wanted)
-            unit = _Unit(self, instance, instance.graph, path, names, learning)
+            present = tuple(g is not None for g in gradients[len(instance.graph.inputs) :])
+            liveness = self.liveness.of(instance, present)
+            learning = liveness.learning(wanted)
+            unit = _Unit(self, instance, instance.graph, path, names, liveness, learning)
             self._known[key] = unit.run(gradients)
         return self._known[key]
 
@@ -57,17 +62,22 @@ class _Unit:
     graph: Graph
     path: str
     names: Mapping[str, Dim]
+    liveness: UnitLiveness
     learning: set[Value]
     """What has a gradient to pass on."""
     gradients: dict[Value, bool] = field(default_factory=dict)
     roots: dict[Value, Value] = field(default_factory=dict)
     live: set[Value] = field(default_factory=set)
     """What is computed at all."""
+    unevaluated: frozenset[Value] = frozenset()
+    """What only the defaults of Z entries that are there would need."""
     trained: set[Value] = field(default_factory=set)
     """Parameters and buffers, which are no activations."""
     resolved: dict[Dim, Dim] = field(default_factory=dict)
     sizes: dict[tuple[Dim, ...], Dim] = field(default_factory=dict)
     """Dims and whole shapes in the names of the analysis; most occur many times."""
+    shares: dict[Node, Dim] = field(default_factory=dict)
+    """The share of the tokens that each call of an expert gets."""
 
     def run(self, gradients: tuple[bool | None, ...]) -> Called:
         graph = self.graph
@@ -76,7 +86,12 @@ class _Unit:
             if gradient is not None:
                 self.gradients[value] = gradient
         results = [*graph.results, *(write.value for write in graph.z_writes)]
+        self.unevaluated = unevaluated(graph, self.liveness.absent, self.liveness.has_losses)
         self.mark(graph.nodes, [*results, *(loss for _, loss in graph.losses)])
+        for node, calls in routed_calls(graph.nodes).items():
+            top = node.args["top"]
+            assert isinstance(top, Dim)
+            self.shares.update(dict.fromkeys(calls, self.resolve(top) / len(calls)))
         frame = Frame()
         self.nodes(graph.nodes, frame)
         roots = {self.root(value) for value in frame.saved}
@@ -107,12 +122,6 @@ class _Unit:
             value = self.roots[value]
         return value
 
-    def origin(self, value: Value) -> Value:
-        """The value with the same elements in another arrangement; a part is a value of its own."""
-        while value in self.roots and self.size(self.roots[value]) == self.size(value):
-            value = self.roots[value]
-        return value
-
     def size(self, value: Value) -> Dim:
         dims = value.type.dims
         if dims not in self.sizes:
@@ -126,7 +135,7 @@ class _Unit:
         """Find what reaches `needed`; nothing else is compiled."""
         self.live.update(needed)
         for node in reversed(nodes):
-            if self.has_losses(node):
+            if self.liveness.has_losses(node):
                 self.live.update(node.outputs)
             if not self.live.isdisjoint(node.outputs):
                 self.live.update(node.operands())
@@ -134,28 +143,20 @@ class _Unit:
                     carried = [value.next for value in node.region.carried]
                     self.mark(node.region.nodes, [*node.region.results, *carried])
 
-    def has_losses(self, node: Node) -> bool:
-        """Whether a call, or a scan around one, has auxiliary losses, which are always computed."""
-        if node.region is not None:
-            return any(self.has_losses(inner) for inner in node.region.nodes)
-        reference = node.args.get("child")
-        if node.op != "call" or not isinstance(reference, ChildRef):
-            return False
-        children = self.instance.children[reference.name].instances
-        return self.walk.liveness.has_losses(children[reference.index or 0])
-
     # ---------------------------------------------------------------- nodes
 
     def nodes(self, nodes: tuple[Node, ...], frame: Frame) -> None:
         for node in nodes:
             frame.defined.update(node.outputs)
-            if self.live.isdisjoint(node.outputs):
+            if self.live.isdisjoint(node.outputs) or self.unevaluated.issuperset(node.outputs):
                 continue
             match node.op:
                 case "param":
                     self.parameter(node)
                 case "coalesce":
                     self.coalesce(node)
+                case "call" if node in self.shares:
+                    self.expert(node, frame, self.shares[node])
                 case "call":
                     self.child(node, frame)
                 case "scan":
@@ -171,11 +172,9 @@ class _Unit:
         self.trained.add(node.output)
 
     def coalesce(self, node: Node) -> None:
-        """The Z entry if it is there, the default if not; both are computed."""
-        value, default = node.args["value"], node.args["default"]
-        assert isinstance(value, Value)
-        assert isinstance(default, Value)
-        chosen = value if value in self.gradients else default
+        """The Z entry if it is there, the default if not, which is only computed then or has a name
+        of its own."""
+        chosen = self.liveness.chosen(node)
         self.gradients[node.output] = self.has_gradient(chosen)
         self.roots[node.output] = chosen
 
@@ -187,7 +186,11 @@ class _Unit:
         differentiable = is_float and node.op != "detach"
         for value in node.outputs:
             self.gradients[value] = differentiable and any(map(self.has_gradient, operands))
-        args = node.args if node.region is None else {**node.args, "region": True}
+        args = (
+            node.args
+            if node.region is None
+            else {**node.args, "block": block_form(node.region, self.has_gradient)}
+        )
         site = Site(args, node.outputs, self.resolve, self.size, self.has_gradient)
         work = PRIMITIVES[node.op].cost(site)
         if work.is_view:
@@ -232,10 +235,13 @@ class _Unit:
             for value in work.saves:
                 self.save(frame, value)
         for kept in work.keeps:
+            if frame.outer is not None and kept.value in frame.defined:
+                continue  # what a body makes it makes anew at every step
             kind = kept.value.type.kind
-            wide = 4 if kept.value in node.outputs else width  # sums over time are in float32
+            is_sum = kept.value in node.outputs
+            wide = 4 if is_sum else width  # sums over time are in float32
             size = bytes_of(kind, max(wide, width))
-            frame.keep(self.origin(kept.value), kept.elements, size)
+            frame.keep(kept.value, kept.elements, size, is_sum)
 
     def save(self, frame: Frame, value: Value) -> None:
         """A value kept for the backward pass: once, in the frame that made it."""
@@ -267,7 +273,7 @@ class _Unit:
         assert instance.graph is not None
         path = f"{self.path}.{part}" if self.path else part
         wanted = tuple(value in self.learning for value in node.outputs)
-        sizes = self.bound(instance.graph, given)
+        sizes = bound_at_call(instance.graph, given, self.resolve, self.names)
         called = self.walk.call(instance, path, sizes, gradients, wanted)
         frame.add_below(part, called.own)
         for name, amounts in called.below.items():
@@ -279,6 +285,18 @@ class _Unit:
                 self.save(frame, value)
         for place in sorted(called.saved_results):
             frame.saved[node.outputs[place]] = ZERO
+
+    def expert(self, node: Node, frame: Frame, share: Dim) -> None:
+        """A call for some of the tokens: the shares of all experts are what the tokens chose.
+
+        It keeps a copy of the tokens it got.
+        """
+        inner = Frame(outer=frame)
+        inner.defined.update(map(self.root, tensors(node.args["args"])))
+        self.child(node, inner)
+        frame.amounts += Amounts(saved=sum(inner.saved.values(), ZERO) * share)
+        for part, amounts in inner.below.items():
+            frame.add_below(part, replace(amounts.times(share), launches=amounts.launches))
 
     def linear(self, node: Node, instance: Instance, x: Value, part: str, frame: Frame) -> None:
         """`Linear`: one matrix product."""
@@ -299,20 +317,6 @@ class _Unit:
             traffic=self.bytes(x) + self.bytes(node.output) + weights,
         )
         frame.add_below(part, amounts)
-
-    def bound(self, graph: Graph, given: list[Value]) -> dict[str, Dim]:
-        """The dims that a call binds, in the names of the analysis."""
-        sizes = {name: self.names[name] for name in ("B", "L") if name in self.names}
-        for place, slot in enumerate(graph.inputs):
-            dims = [self.resolve(dim) for dim in given[place].type.dims]
-            own = [str(dim) for dim in slot.type.dims]
-            if own[:1] == ["..."]:
-                sizes["..."] = product(dims[: len(dims) - len(own) + 1])
-                continue
-            sizes.update((n, d) for n, d in zip(own, dims, strict=True) if n in ("B", "L"))
-        for dim in graph.call_dims:
-            sizes[dim.name] = self.resolve(given[dim.argument].type.dims[dim.axis])
-        return sizes
 
     # ---------------------------------------------------------------- scans
 
@@ -336,8 +340,8 @@ class _Unit:
         while self.carry(region):
             pass
         steady = self.body(region, frame)
-        whole, self.learning = self.learning, self.learning - _inside(region)
-        self.walk.liveness.scan(self.instance, node, region, self.learning, last=True)
+        whole, self.learning = self.learning, self.learning - inside(region)
+        self.liveness.scan(node, region, self.learning, last=True)
         last = self.body(region, frame)
         self.learning = whole
         frame.include(steady, steps)
@@ -385,11 +389,4 @@ class _Unit:
             whole = self.size(value).substitute({"B": ONE})
             if grows(whole):
                 size = bytes_of(value.type.kind, self.walk.float_bytes)
-                frame.keep(self.origin(value), whole / L * (chunk - 1), size)
-
-
-def _inside(region: Region) -> set[Value]:
-    """The values that belong to a body."""
-    states = [value for c in region.carried for value in (c.current, c.next)]
-    nodes = [value for node in region.nodes for value in node.outputs]
-    return {*region.inputs, *region.results, *states, *nodes}
+                frame.keep(value, whole / L * (chunk - 1), size)

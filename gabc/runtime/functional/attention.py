@@ -13,22 +13,67 @@ def attend(
     v: Tensor,
     scale: float | None = None,
     window: int | None = None,
+    bias: Tensor | None = None,
+    segments: Tensor | None = None,
+    keep: Tensor | None = None,
 ) -> Tensor:
-    """Causal softmax attention, fused; with a window, over the last `window` positions only.
+    """Causal softmax attention, fused.
 
     q [B, L, H, K], k [B, L, G, K], v [B, L, G, V] -> [B, L, H, V]; `scale` defaults to K ** -0.5.
+    window: over the last `window` positions only. bias: added to the scores, broadcasts to
+    [B, H, L, L]. segments [B, L]: a position sees its own segment only. keep: bool, broadcasts to
+    the scores; a query with no key left gives zeros.
     """
-    keep = None if window is None else window_mask(q.shape[1], window, q.device)
-    y = F.scaled_dot_product_attention(
-        q.transpose(1, 2),
-        k.transpose(1, 2),
-        v.transpose(1, 2),
-        attn_mask=keep,
-        is_causal=keep is None,
-        scale=scale,
-        enable_gqa=q.shape[2] != k.shape[2],
-    )
-    return y.transpose(1, 2)
+    mask = attend_mask(q, window, segments, keep)
+    empty = None if keep is None or mask is None else ~mask.any(-1).transpose(1, 2)[..., None]
+    # Autocast would round the bias, too, whose differences may be small beside it.
+    dtype = q.dtype
+    if torch.is_autocast_enabled(q.device.type):
+        dtype = torch.get_autocast_dtype(q.device.type)
+    with torch.autocast(q.device.type, enabled=False):
+        if bias is not None or empty is not None:
+            mask = attend_bias(q, mask, bias)
+        y = F.scaled_dot_product_attention(
+            q.to(dtype).transpose(1, 2),
+            k.to(dtype).transpose(1, 2),
+            v.to(dtype).transpose(1, 2),
+            attn_mask=mask,
+            is_causal=mask is None,
+            scale=scale,
+            enable_gqa=q.shape[2] != k.shape[2],
+        ).transpose(1, 2)
+    return y if empty is None else y.masked_fill(empty, 0.0)
+
+
+def attend_mask(
+    q: Tensor, window: int | None, segments: Tensor | None, keep: Tensor | None
+) -> Tensor | None:
+    """Which keys each query sees, bool of rank 4; None where that is all of its past."""
+    mask = None if window is None else window_mask(q.shape[1], window, q.device)[None, None]
+    if segments is not None:
+        same = segments[:, None, :, None] == segments[:, None, None, :]
+        mask = same if mask is None else same & mask
+    if keep is not None:
+        keep = keep[(None,) * (4 - keep.dim())]
+        mask = keep if mask is None else keep & mask
+    if mask is not None and window is None:
+        mask = mask & window_mask(q.shape[1], q.shape[1], q.device)
+    return mask
+
+
+def attend_bias(q: Tensor, mask: Tensor | None, bias: Tensor | None) -> Tensor:
+    """What is added to the scores, of rank 4, in float32 at least: very low where masked.
+
+    The lowest number, not -inf, which would make the gradient of a fully masked row NaN.
+    """
+    length = q.shape[1]
+    if mask is None:
+        mask = window_mask(length, length, q.device)[None, None]
+    dtype = torch.promote_types(q.dtype, torch.float32)
+    if bias is None:
+        bias = q.new_zeros((), dtype=dtype)
+    bias = bias.to(dtype)[(None,) * (4 - bias.dim())]
+    return torch.where(mask, bias, torch.finfo(dtype).min)
 
 
 def attend_explicit(
@@ -44,20 +89,15 @@ def attend_explicit(
 ) -> Tensor:
     """`attend` with what the fused form lacks, at the cost of the [B, H, L, L] scores.
 
-    softcap: the scores become `softcap * tanh(score / softcap)`. bias: added to the scores,
-    broadcasts to [B, H, L, L]. sinks [H]: logits that join the denominator. segments [B, L]: a
-    position sees its own segment only.
+    softcap: the scores become `softcap * tanh(score / softcap)`. sinks [H]: logits that join the
+    denominator.
     """
     score = attend_logits(q, k, scale)
     if softcap is not None:
         score = softcap * torch.tanh(score / softcap)
     if bias is not None:
         score = score + bias
-    keep = None if window is None else window_mask(q.shape[1], window, q.device)
-    if segments is not None:
-        same = segments[:, None, :, None] == segments[:, None, None, :]
-        keep = same if keep is None else same & keep
-    return attend_scores(score, keep, v, sinks)
+    return attend_scores(score, attend_mask(q, window, segments, None), v, sinks)
 
 
 def attend_logits(q: Tensor, k: Tensor, scale: float | None = None) -> Tensor:
@@ -91,6 +131,12 @@ def attend_indices(score: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Indices (b, h, i, j) of batch row, head, query and key, each broadcasting to [B, H, L, L]."""
     b, h, i, j = (torch.arange(size, device=score.device) for size in score.shape)
     return b[:, None, None, None], h[:, None, None], i[:, None], j
+
+
+def attend_grid(q: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The indices of the scores of q [B, L, H, K], as `attend_indices`."""
+    batch, length, heads, _ = q.shape
+    return attend_indices(q.new_empty(()).expand(batch, heads, length, length))
 
 
 def causal_keep(score: Tensor, keep: Tensor | None) -> Tensor:

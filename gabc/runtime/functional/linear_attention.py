@@ -2,83 +2,174 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gabc.runtime.functional.decayed_scores import decayed_scores, pairs
+from gabc.runtime.functional.linear_scan import linear_scan
 from gabc.runtime.functional.pointwise import wide_dtype
+
+CHUNK = 32
+"""Steps in a chunk: of 16, 32, 64 and 128 the fastest on a CPU, for every decay."""
 
 
 def linear_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    log_decay: Tensor,
+    log_decay: Tensor | None,
     *,
-    per_key: bool = False,
+    decay: str = "head",
     read_before: bool = False,
+    initial: Tensor | None = None,
 ) -> Tensor:
-    """o_t = q_t S_t with S_t = exp(g_t) S_{t-1} + k_t v_t^T and S_{-1} = 0.
+    """o_t = q_t S_t with S_t = exp(g_t) S_{t-1} + k_t v_t^T from S_{-1} = `initial`, or zero.
 
-    q, k [B, L, H, K]; v [B, L, H, V]; g = log_decay broadcasts to [B, L, H], or with `per_key` to
-    [B, L, H, K]. With `read_before` o_t = q_t S_{t-1}. Returns [B, L, H, V] in v's dtype; sums are
-    in float32 at least. Decays are only ever summed, never subtracted, so no gate overflows.
+    q, k [B, L, H, K]; v [B, L, H, V]; g = log_decay broadcasts to [B, L, H] (`decay` "head"),
+    [B, L, H, K] ("key") or [B, L, H, V] ("value"), or is None: no decay; `initial` broadcasts to
+    [B, H, K, V]. With `read_before` o_t = q_t S_{t-1}. Returns [B, L, H, V] in v's dtype; sums are
+    in float32 at least. No decay overflows, -inf included; growth (g > 0) must stay finite over a
+    chunk. GLA (arXiv 2312.06635).
     """
+    return _linear_attention(q, k, v, log_decay, decay, read_before, initial, False)[0]
+
+
+def linear_attention_state(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    log_decay: Tensor | None,
+    *,
+    decay: str = "head",
+    read_before: bool = False,
+    initial: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`linear_attention` and the last state [B, H, K, V], which stays in float32 at least."""
+    return _linear_attention(q, k, v, log_decay, decay, read_before, initial, True)
+
+
+def _linear_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    log_decay: Tensor | None,
+    decay: str,
+    read_before: bool,
+    initial: Tensor | None,
+    wants_state: bool,
+) -> tuple[Tensor, Tensor]:
+    length, dtype = v.shape[1], wide_dtype(v)
+    g = full_log_decay(log_decay, decay, k, v)
+    size = chunk_size(length, CHUNK)
     # Autocast would run every product at its own precision, whatever the operands are cast to.
     with torch.autocast(v.device.type, enabled=False):
-        return _by_chunks(q, k, v, log_decay, per_key, read_before)
+        qc, kc, vc = (in_chunks(x, size, dtype) for x in (q, k, v))
+        gc = None if g is None else in_chunks(g, size, dtype)
+        parts = _chunk_parts(qc, kc, vc, gc, decay == "value", read_before)
+        count = parts.inside.shape[1]
+        # What the last chunk adds is no chunk's first state.
+        n = count if wants_state else count - 1
+        added = parts.written[:, :n].transpose(-1, -2) @ parts.values[:, :n]
+        if initial is None and not n:
+            return from_chunks(parts.inside, length).to(v.dtype), added
+        first = first_state(initial, k, v, dtype)
+        states = torch.cat([first.unsqueeze(1), linear_scan(parts.kept[:, :n], added, first)], 1)
+        carried = parts.read @ states[:, :count]
+        o = parts.inside + (carried if parts.since is None else parts.since * carried)
+        return from_chunks(o, length).to(v.dtype), states[:, -1]
 
 
-def _by_chunks(
-    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, per_key: bool, read_before: bool
-) -> Tensor:
-    batch, length, heads, width = k.shape
-    dtype = wide_dtype(v)
-    size = min(16 if per_key else 64, length)
-    count = -(-length // size)
-    decay_shape = (batch, length, heads, width if per_key else 1)
-    log_decay = log_decay if per_key else log_decay[..., None]
+class ChunkParts(NamedTuple):
+    """What chunks of C steps do, and what they would read of the states before them.
 
-    def chunked(x: Tensor) -> Tensor:
-        x = F.pad(x.to(dtype), (0, 0, 0, 0, 0, count * size - length))
-        x = x.reshape(batch, count, size, heads, x.shape[-1])
-        return x.transpose(2, 3)  # [B, N, H, C, ...]
-
-    qc, kc, vc = chunked(q), chunked(k), chunked(v)
-    gc = chunked(log_decay.expand(decay_shape))
-    between = segment_sums(gc)  # [B, N, H, C, C, K or 1]: the decay from s to t
-    total = between[..., -1, :, :]  # from s to the end of the chunk
-    since_start = gc.cumsum(-2)
-    if read_before:
-        # One step less: what has happened up to t - 1.
-        before_first = torch.full_like(between[..., :1, :, :], float("-inf"))
-        between = torch.cat([before_first, between[..., :-1, :, :]], dim=-3)
-        since_start = F.pad(since_start[..., :-1, :], (0, 0, 1, 0))
-    if per_key:
-        scores = torch.einsum("bnhtk,bnhsk,bnhtsk->bnhts", qc, kc, between.exp())
-    else:
-        scores = (qc @ kc.transpose(-1, -2)) * between.squeeze(-1).exp()
-    inside = scores @ vc
-    reads = qc * since_start.exp()
-    added = (kc * total.exp()).transpose(-1, -2) @ vc  # [B, N, H, K, V]
-    kept = gc.sum(-2).exp().unsqueeze(-1)
-    S = torch.zeros_like(added[:, 0])
-    carried = []
-    for n in range(count):
-        carried.append(reads[:, n] @ S)
-        S = kept[:, n] * S + added[:, n]
-    o = inside + torch.stack(carried, dim=1)
-    return o.transpose(2, 3).flatten(1, 2)[:, :length].to(v.dtype)
-
-
-def segment_sums(g: Tensor) -> Tensor:
-    """g [..., C, K] to [..., C, C, K]: at (t, s) the sum of g over s < r <= t, -inf where s > t.
-
-    Summed directly and not as a difference of cumulative sums, which would cancel.
+    inside [B, N, H, C, V]: reads of what the chunk itself wrote. Of the state S [K, V] before it
+    they read `since` * (`read` S), with read [.., C, K] and since [.., C, V] or None for 1; the
+    state after it is `kept` * S + written^T values, with written [.., C, K], values [.., C, V].
     """
-    size = g.shape[-2]
-    steps = torch.arange(size, device=g.device)
-    after = steps[:, None] > steps  # [r, s]
-    sums = torch.where(after[..., None], g[..., :, None, :], 0.0).cumsum(-3)
-    reached = steps[:, None] >= steps  # [t, s]
-    return torch.where(reached[..., None], sums, float("-inf"))
+
+    inside: Tensor
+    read: Tensor
+    since: Tensor | None
+    written: Tensor
+    values: Tensor
+    kept: Tensor
+
+
+def _chunk_parts(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, is_of_values: bool, read_before: bool
+) -> ChunkParts:
+    if g is not None and is_of_values:
+        return _with_value_decay(q, k, v, g.exp(), read_before)
+    parts = decayed_scores(q.unsqueeze(-3), k.unsqueeze(-3), g, (read_before,))
+    inside = parts.scores[..., 0, :, 0, :] @ v
+    read, written = parts.read.squeeze(-3), parts.written.squeeze(-3)
+    return ChunkParts(inside, read, None, written, v, parts.total.unsqueeze(-1))
+
+
+def _with_value_decay(
+    q: Tensor, k: Tensor, v: Tensor, decay: Tensor, read_before: bool
+) -> ChunkParts:
+    """A decay for each value, [..., C, V]: as with keys, blocks are joined in pairs, log C times.
+
+    Values of the earlier block carry the decay up to the border, outputs of the later one that
+    since it.
+    """
+    own = (q * k).sum(-1, keepdim=True) * v
+    inside, since = (torch.zeros_like(v), torch.ones_like(v)) if read_before else (own, decay)
+    inside, since, values, total = (x.unsqueeze(-2) for x in (inside, since, v, decay))
+    while (count := total.shape[-3]) > 1:
+        blocks = (count, -1)
+        inside0, inside1 = pairs(inside, -3)
+        since0, since1 = pairs(since, -3)
+        values0, values1 = pairs(values, -3)
+        total0, total1 = pairs(total, -3)
+        _, q1 = pairs(torch.unflatten(q, -2, blocks), -3)
+        k0, _ = pairs(torch.unflatten(k, -2, blocks), -3)
+        seen = (q1 @ k0.transpose(-1, -2)) @ values0
+        inside = torch.cat([inside0, inside1 + since1 * seen], -2)
+        since = torch.cat([since0, since1 * total0], -2)
+        values = torch.cat([values0 * total1, values1], -2)
+        total = total0 * total1
+    return ChunkParts(
+        inside.squeeze(-3), q, since.squeeze(-3), k, values.squeeze(-3), total.squeeze(-3)
+    )
+
+
+def first_state(initial: Tensor | None, k: Tensor, v: Tensor, dtype: torch.dtype) -> Tensor:
+    """[B, H, K, V]: the state before the first step, zero if none is given."""
+    shape = (k.shape[0], k.shape[2], k.shape[3], v.shape[3])
+    if initial is None:
+        return torch.zeros(shape, dtype=dtype, device=v.device)
+    return initial.to(dtype).expand(shape)
+
+
+def full_log_decay(log_decay: Tensor | None, decay: str, k: Tensor, v: Tensor) -> Tensor | None:
+    """log_decay [B, L, H, 1, K or V], by `decay`. Raises ValueError for another `decay`."""
+    widths = {"head": 1, "key": k.shape[-1], "value": v.shape[-1]}
+    if decay not in widths:
+        raise ValueError(f'decay must be "head", "key" or "value", not "{decay}"')
+    if log_decay is None:
+        return None
+    log_decay = log_decay.unsqueeze(-1) if decay == "head" else log_decay
+    return log_decay.expand(*k.shape[:3], widths[decay])
+
+
+def chunk_size(length: int, most: int) -> int:
+    """A power of two, at most `most`, and no larger than is needed to hold the length."""
+    return min(1 << (most.bit_length() - 1), 1 << (length - 1).bit_length())
+
+
+def in_chunks(x: Tensor, size: int, dtype: torch.dtype) -> Tensor:
+    """[B, L, H, D] to [B, N, H, size, D], filled up with zeros."""
+    x = x.to(dtype)
+    if missing := -x.shape[1] % size:
+        x = F.pad(x, (0, 0, 0, 0, 0, missing))
+    return torch.unflatten(x, 1, (-1, size)).transpose(2, 3)
+
+
+def from_chunks(x: Tensor, length: int) -> Tensor:
+    """[B, N, H, size, D] to [B, length, H, D]."""
+    return x.transpose(2, 3).flatten(1, 2)[:, :length]

@@ -49,11 +49,19 @@ def long_conv(x: Tensor, h: Tensor, axis: int = 1) -> Tensor:
     return y.narrow(axis, 0, length).to(x.dtype)
 
 
-def blocks(x: Tensor, size: int, axis: int = 1) -> Tensor:
-    """`axis` of length L cut into [ceil(L / size), size]; the last block is filled with zeros."""
+def blocks(x: Tensor, size: int, axis: int = 1, stride: int | None = None) -> Tensor:
+    """`axis` of length L cut into [ceil(L / size), size]; beyond the end there are zeros.
+
+    With a stride there are ceil(L / stride) blocks, and block n begins at `stride * n`.
+    """
     later_axes = x.dim() - 1 - axis
-    missing = -x.shape[axis] % size
-    return torch.unflatten(F.pad(x, (0, 0) * later_axes + (0, missing)), axis, (-1, size))
+    if stride is None:
+        missing = -x.shape[axis] % size
+        return torch.unflatten(F.pad(x, (0, 0) * later_axes + (0, missing)), axis, (-1, size))
+    last = (x.shape[axis] - 1) // stride * stride
+    missing = max(0, last + size - x.shape[axis])
+    padded = F.pad(x, (0, 0) * later_axes + (0, missing))
+    return padded.unfold(axis, size, stride).movedim(-1, axis + 1)
 
 
 def causal_mask(a: Tensor) -> Tensor:

@@ -1,0 +1,69 @@
+"""What the block of an `attend` does to the scores: add something to them, or more than that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gabc.graph.nodes import Node, Region, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Addend:
+    """A value that the block adds to the scores, or subtracts; the same for every score's size."""
+
+    value: Value
+    is_subtracted: bool
+
+
+def addends(region: Region) -> tuple[Addend, ...] | None:
+    """What the block adds to the scores, nothing perhaps; `None` if it does anything else to them.
+
+    Such a block is a bias and a mask, which fused attention knows.
+    """
+    definitions = {output: node for node in region.nodes for output in node.outputs}
+    score = region.inputs[0]
+    scored = _depends_on(score, region)
+    if any(value in scored for value in region.results[1:]):
+        return None
+    found: list[Addend] = []
+    value = region.results[0]
+    while value is not score:
+        node = definitions.get(value)
+        if node is None or node.op not in ("add", "sub"):
+            return None
+        a, b = node.args["a"], node.args["b"]
+        if isinstance(a, Value) and isinstance(b, Value) and a in scored and b not in scored:
+            found.append(Addend(b, node.op == "sub"))
+            value = a
+        elif isinstance(b, Value) and b in scored and isinstance(a, Value) and node.op == "add":
+            if a in scored:
+                return None
+            found.append(Addend(a, False))
+            value = b
+        else:
+            return None
+    return tuple(reversed(found))
+
+
+def edits(region: Region) -> frozenset[Node]:
+    """The additions to the scores themselves, which a bias takes the place of."""
+    definitions = {output: node for node in region.nodes for output in node.outputs}
+    scored = _depends_on(region.inputs[0], region)
+    return frozenset(definitions[value] for value in scored if value in definitions)
+
+
+def block_form(region: Region, has_gradient: Callable[[Value], bool]) -> str:
+    """`fused`, `learned` where torch keeps the scores for the gradient of a bias, or `explicit`."""
+    added = addends(region)
+    if added is None:
+        return "explicit"
+    return "learned" if any(has_gradient(addend.value) for addend in added) else "fused"
+
+
+def _depends_on(score: Value, region: Region) -> set[Value]:
+    found = {score}
+    for node in region.nodes:
+        if not found.isdisjoint(node.operands()):
+            found.update(node.outputs)
+    return found

@@ -1,0 +1,53 @@
+"""What is said of a recurrence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from gabc.syntax.source import Span
+
+
+class RecurrenceClass(Enum):
+    """What a state's step is, and with it what computes it."""
+
+    ELEMENTWISE = "elementwise"  # h = a h + b
+    MAX_PLUS = "max-plus"  # m = max(m + f, i)
+    OUTER_PRODUCT = "decayed outer product"  # S = diag(a) S + k v^T
+    DELTA = "delta rule"  # S = diag(a) S + r (l^T S) + k v^T
+    SEQUENTIAL = "sequential"  # a loop over time
+    CHUNKED = "chunked"  # a loop over chunks, as the author wrote it
+
+
+@dataclass(frozen=True, slots=True)
+class StateFacts:
+    """One state. `decay` is "none", "head", "key" or "value", or empty where it is no matrix."""
+
+    name: str
+    kind: RecurrenceClass
+    decay: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecurrenceFacts:
+    """One scan. `unit` is its path in the block, `launches` the operations of a step.
+
+    Of a sequential one: `reason` and its place, and in `remedy` what would make it parallel.
+    """
+
+    unit: str
+    span: Span
+    states: tuple[StateFacts, ...]
+    launches: int
+    reason: str = ""
+    reason_span: Span | None = None
+    remedy: str = ""
+
+    @property
+    def kind(self) -> RecurrenceClass:
+        """The class of the scan: that of its last state, or that it is a loop."""
+        return self.states[-1].kind if self.states else RecurrenceClass.ELEMENTWISE
+
+    @property
+    def is_parallel(self) -> bool:
+        return self.kind not in (RecurrenceClass.SEQUENTIAL, RecurrenceClass.CHUNKED)

@@ -1,0 +1,65 @@
+"""A small design around every unit of the standard library."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+STDLIB = Path(__file__).parent.parent.parent / "stdlib_gaus"
+
+_UNIT = re.compile(r"^unit (\w+)\(", re.MULTILINE)
+
+_ARGUMENTS = {
+    "BlockLinear": "width=D, heads=4",
+    "DataDependentShift": "mixes=3, rank=4",
+    "ForgetBounds": "width=D",
+    "GatedAttention": "heads=2, kv_heads=1",
+    "GriffinRecurrentBlock": "width=D",
+    "HeadLayerNorm": "heads=4, width=D / 4",
+    "HyperConnection": "inner=Norm()",
+    "ImplicitFilter": "width=D",
+    "LongSkip": "inner=Norm()",
+    "ManifoldHyperConnection": "inner=Norm()",
+    "LowRank": "out=D, rank=4",
+    "Mamba2Mixer": "head_dim=8, state_size=4",
+    "MultiHeadAttention": "window=5",
+    "SphereStep": "inner=Norm()",
+    "SoftcapAttention": "window=5",
+    "RWKV5TimeMix": "heads=4",
+    "RWKV7TimeMix": "heads=4",
+    "TTTLinear": "heads=4, mini_batch=4",
+    "TTTMLP": "heads=4, mini_batch=4",
+}
+
+_HEADS = 'rearrange(X, "b l (h k) -> b l h k", h=4)'
+_FLAT = '"b l h k -> b l (h k)"'
+_BODIES = {
+    "DataDependentShift": "return X + sum(inner(X), axis=2)",
+    "ForgetBounds": "return X + inner()[layer] * X",
+    "HeadLayerNorm": f"return X + rearrange(inner({_HEADS}), {_FLAT})",
+    "HyperConnection": 'return sum(inner(repeat(X, "b l d -> b l n d", n=4)), axis=2)',
+    "ManifoldHyperConnection": 'return sum(inner(repeat(X, "b l d -> b l n d", n=4)), axis=2)',
+    "ImplicitFilter": "return X + long_conv(X, inner(positions()))",
+    "NoPosition": f"return X + rearrange(inner({_HEADS}), {_FLAT})",
+    "RoPE": f"return X + rearrange(inner({_HEADS}), {_FLAT})",
+    "ZambaSharedBlock": "return X + inner(X, 0.5 * X)",
+}
+
+
+def _designs() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for file in sorted(STDLIB.glob("*.gab")):
+        for name in _UNIT.findall(file.read_text(encoding="utf-8")):
+            body = _BODIES.get(name, "return X + inner(norm(X))")
+            norm = "norm  = Norm()\n    " if "norm(" in body else ""
+            found[f"{file.stem}.{name}"] = (
+                f"gab One\n\nfrom std.{file.stem} import {name}\n\n"
+                "unit Norm() {\n    forward(X) {\n        return rms_norm(X)\n    }\n}\n\n"
+                f"unit One() {{\n    {norm}inner = {name}({_ARGUMENTS.get(name, '')})\n"
+                f"    forward(X) {{\n        {body}\n    }}\n}}\n"
+            )
+    return found
+
+
+DESIGNS = _designs()
+"""By `module.Unit`; every unit that the library has."""

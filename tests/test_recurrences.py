@@ -1,0 +1,198 @@
+"""Recurrences: the class of each, and that its parallel form is the loop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from generator.compare import Run, differences, differentiate
+from generator.recurrent_designs import DESIGNS, WIDTH
+from torch import Tensor, nn
+
+from gabc.check.report import check
+from gabc.cli.main import main
+from gabc.cli.show_recurrences import NOTHING
+from gabc.codegen.emit import emit
+from gabc.elaborate.scales import parse_scale
+from gabc.graph.instance import Stack
+from gabc.graph.nodes import Node
+from gabc.ops.verify import verify
+from gabc.passes.recurrences import parallelise
+from gabc.recurrences.classify import classify
+from gabc.runtime.load import load
+from gabc.runtime.reference import ReferenceModel
+from gabc.syntax.source import Source
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+LOOPS = [name for name, design in DESIGNS.items() if design.reason]
+PARALLEL = [name for name in DESIGNS if name not in LOOPS]
+
+
+def stack_of(name: str) -> Stack:
+    scale = parse_scale(f"{WIDTH}x1")
+    report = check(Source("step.gab", DESIGNS[name].text), scales=(scale,))
+    assert report.ok, [d.message for d in report.diagnostics]
+    return report.stacks[scale.name]
+
+
+def nodes_of(stack: Stack) -> tuple[Node, ...]:
+    graph = stack.blocks[0].graph
+    assert graph is not None
+    verify(graph, stack.blocks[0])
+    return graph.nodes
+
+
+def model_of(stack: Stack) -> nn.Module:
+    return load(emit(stack, standalone=False, vocab_size=8))(vocab_size=8, seed=1).double()
+
+
+def leaves_of(stack: Stack, length: int) -> dict[str, Tensor]:
+    """The block's parameters and an input."""
+    generator = torch.Generator().manual_seed(length)
+    state = {
+        name.removeprefix("blocks.0."): 1.5 * tensor
+        for name, tensor in model_of(stack).state_dict().items()
+        if name.startswith("blocks.")
+    }
+    state["X"] = torch.randn(2, length, WIDTH, generator=generator, dtype=torch.float64)
+    return state
+
+
+def interpreted(stack: Stack, state: Mapping[str, Tensor]) -> Run:
+    """The block's output, and gradients in its input and parameters, by the interpreter."""
+
+    def forward(leaves: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        named = {f"blocks.0.{name}": tensor for name, tensor in leaves.items() if name != "X"}
+        reference = ReferenceModel(stack, {**named, "embedding.weight": leaves["X"]})
+        return {"X": reference.block(0, leaves["X"], {})[0]}
+
+    return differentiate(forward, state)
+
+
+def compiled(stack: Stack, state: Mapping[str, Tensor]) -> Run:
+    """The same by the generated module."""
+    block = model_of(stack).get_submodule("blocks.0")
+
+    def forward(leaves: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        parameters = {name: tensor for name, tensor in leaves.items() if name != "X"}
+        return {"X": torch.func.functional_call(block, parameters, (leaves["X"],))}
+
+    return differentiate(forward, state)
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_class(name: str) -> None:
+    design = DESIGNS[name]
+    (facts,) = classify(stack_of(name))
+    kinds = tuple(state.kind.value for state in facts.states)
+    if design.reason:
+        assert not facts.is_parallel
+        assert design.reason in facts.reason
+        assert facts.remedy
+        assert facts.reason_span is not None
+        assert facts.launches > 0
+        return
+    assert kinds == design.classes, facts
+    if design.decays:
+        assert tuple(state.decay for state in facts.states) == design.decays
+    assert facts.is_parallel
+
+
+@pytest.mark.parametrize("name", PARALLEL)
+def test_parallel_form_is_the_loop(name: str) -> None:
+    stack = stack_of(name)
+    parallel = parallelise(stack)
+    assert all(node.op != "scan" for node in nodes_of(parallel))
+    for length in (1, 7, 65):
+        state = leaves_of(stack, length)
+        loop = interpreted(stack, state)
+        assert not differences(loop, interpreted(parallel, state)), "reference"
+        assert not differences(loop, compiled(parallel, state)), "module"
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_loops_stay(name: str) -> None:
+    stack = stack_of(name)
+    parallel = parallelise(stack)
+    assert [node.op for node in nodes_of(parallel)].count("scan") == 1
+    state = leaves_of(stack, 5)
+    assert not differences(interpreted(stack, state), compiled(parallel, state))
+
+
+# ---------------------------------------------------------------- what is said of them
+
+
+LIBRARY = {
+    "from std.linear_attention import GatedLinearAttention": ("decayed outer product",),
+    "from std.delta import DeltaNet": ("delta rule",),
+    "from std.delta import GatedDeltaNet": ("delta rule",),
+    "from std.delta import KimiDeltaAttention": ("delta rule",),
+    "from std.rwkv import RWKV4TimeMix": ("max-plus", "elementwise", "elementwise"),
+    "from std.rwkv import RWKV7TimeMix": ("delta rule",),
+    "from std.recurrent import LRU": ("elementwise", "elementwise"),
+    "from std.recurrent import RGLRU": ("elementwise",),
+    "from std.ssm import MambaMixer": ("elementwise",),
+    "from std.ssm import S4D": ("elementwise", "elementwise"),
+    "from std.xlstm import MLSTM": ("max-plus", "decayed outer product", "elementwise"),
+    "from std.xlstm import SLSTM": ("sequential",) * 4,
+}
+
+
+@pytest.mark.parametrize("line", LIBRARY)
+def test_library(line: str) -> None:
+    unit = line.split()[-1]
+    text = f"gab Root\n{line}\nunit Root() {{ mix = {unit}() forward(X) {{ return X + mix(X) }} }}"
+    report = check(Source("design.gab", text))
+    (stack,) = report.stacks.values()
+    found = classify(stack)
+    kinds = {tuple(state.kind.value for state in facts.states) for facts in found}
+    assert kinds == {LIBRARY[line]}
+    warned = any(diagnostic.code == "GAB0720" for diagnostic in report.diagnostics)
+    assert warned == any(not facts.is_parallel for facts in found)
+
+
+@pytest.mark.parametrize("seed", ["gpt2", "mamba2", "retnet", "rwkv6", "ttt"])
+def test_seeds_have_no_warning(seed: str) -> None:
+    path = EXAMPLES / f"{seed}.gab"
+    report = check(Source(str(path), path.read_text(encoding="utf-8")), folder=path.parent)
+    assert not [d for d in report.diagnostics if d.code == "GAB0720"]
+
+
+def test_warning_names_cost_and_place() -> None:
+    design = DESIGNS["a tanh of the state"]
+    found = check(Source("step.gab", design.text), scales=(parse_scale(f"{WIDTH}x2"),)).diagnostics
+    (warning,) = [diagnostic for diagnostic in found if diagnostic.code == "GAB0720"]
+    assert warning.span.text == "scan(x, z)"
+    assert "4,096 operations in turn at L = 2048" in warning.message
+    (related,) = warning.related
+    assert related.span.text == "tanh(h + x)"
+
+
+def test_show(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "step.gab"
+    path.write_text(DESIGNS["a tanh of the state"].text, encoding="utf-8")
+    main(["show", str(path), "--recurrences", "--scale", f"{WIDTH}x1", "--length", "100"])
+    out = capsys.readouterr().out
+    assert "h: sequential, 2 operations a step, 200 in turn at L = 100" in out
+    assert "why: `tanh` of the state is not linear (step.gab:" in out
+    path.write_text(DESIGNS["mlstm"].text, encoding="utf-8")
+    main(["show", str(path), "--recurrences", "--json", "--scale", f"{WIDTH}x1"])
+    (found,) = json.loads(capsys.readouterr().out)["recurrences"]
+    assert found["parallel"]
+    assert [state["class"] for state in found["states"]] == [*DESIGNS["mlstm"].classes]
+    main(["show", str(EXAMPLES / "gpt2.gab"), "--recurrences"])
+    assert capsys.readouterr().out.strip() == NOTHING
+
+
+def test_a_state_too_large_to_keep_stays_a_loop() -> None:
+    """Its decay may be negative, and the states of all positions would be 64 times the scores."""
+    text = DESIGNS["a matrix whose decay may be negative"].text
+    large = text.replace("dim K = 3", "dim K = 512").replace("dim V = 4", "dim V = 512")
+    scale = parse_scale(f"{WIDTH}x1")
+    (facts,) = classify(check(Source("step.gab", large), scales=(scale,)).stacks[scale.name])
+    assert not facts.is_parallel
+    assert "its decay may be zero or negative" in facts.reason
+    assert "524,288 elements are too many" in facts.reason
