@@ -1,4 +1,4 @@
-# make demo | test | quick | bench | clean. Each creates the environment if it is missing or stale.
+# make demo | test | quick | bench | bench-train | clean. Each creates the environment if it is missing or stale.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # Options of `gabc demo`, for example: make demo DEMO="--steps 200"
 DEMO ?=
 
-.PHONY: demo test quick bench clean lint
+.PHONY: demo test quick bench bench-train clean lint
 
 demo: $(INSTALLED)
 	$(BIN)/gabc demo $(DEMO)
@@ -28,8 +28,14 @@ lint: $(INSTALLED)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 
+BENCHMARKS := check_speed check_scaling recurrences mixers decode
+
 bench: $(INSTALLED)
-	for script in benchmarks/*.py; do OMP_NUM_THREADS=1 $(BIN)/python $$script || exit 1; done
+	for name in $(BENCHMARKS); do OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+# Every design of examples/ at 14M through 50 steps; a quarter of an hour on one core.
+bench-train: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/train_examples.py
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

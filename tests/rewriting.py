@@ -15,8 +15,8 @@ SEEDS = ("gpt2", "mamba2", "retnet", "rwkv6", "ttt")
 _MODULE = re.compile(r"^from std\.(\w+) import .*$", re.M)
 _WORDS = """gab unit fn forward from import dim param buffer reads writes state scan return if else
 for in and or not true false none require test loss shared chunk with as B L D layer n_layers t Z X
-int float bool string list None Linear Sequential range enumerate zip score b h i j keep init bias
-causal"""
+int float bool str string list None Linear Sequential range enumerate zip score b h i j keep init
+bias causal"""
 _FIXED = {
     *_WORDS.split(),
     *PRIMITIVES,
@@ -40,7 +40,25 @@ def flat(name: str) -> str:
     gather(text)
     own, *rest = text.split("\nunit ", 1)
     parts = [_MODULE.sub("", own), *(_MODULE.sub("", part) for part in done.values())]
-    return without_comments("\n".join([*parts, *(f"unit {part}" for part in rest)]))
+    return reached(without_comments("\n".join([*parts, *(f"unit {part}" for part in rest)])))
+
+
+_DEFINITION = re.compile(r"^(?:unit|fn) (\w+)", re.M)
+
+
+def reached(text: str) -> str:
+    """The text without the units and functions that the design does not come to."""
+    head, *parts = re.split(r"^(?=unit |fn )", text, flags=re.M)
+    named = {_DEFINITION.match(part)[1]: part for part in parts}  # type: ignore[index]
+    design = re.search(r"gab (\w+)", head)
+    assert design is not None
+    kept, waiting = set(), [design[1]]
+    while waiting:
+        name = waiting.pop()
+        if name in named and name not in kept:
+            kept.add(name)
+            waiting += re.findall(r"\w+", named[name])
+    return head + "".join(part for name, part in named.items() if name in kept)
 
 
 def without_comments(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -369,6 +370,10 @@ def _alone(node: tree.Node) -> tree.Node | None:
         return next(item for item in items if item is not None)
     if isinstance(node, _MEMBERS):
         return _parse(f"unit A() {{ {text} forward(X) {{ return X }} }}").units[0].members[0]
+    if isinstance(node, tree.If) and re.search(r"\breturn\b", text):
+        # Whether something must follow depends on the branches; either is only a remark.
+        file, _ = parse(Source("a.gab", f"fn f(x) {{ {text} return x }}"))
+        return file.functions[0].body[0]
     if isinstance(node, _STATEMENTS):
         return _statements(text)[0]
     if isinstance(node, tree.TensorType):
