@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from designs import count_parameters, example, stack_of
 from generator.program import generate
@@ -10,6 +12,7 @@ from small_designs import DESIGNS
 
 from gabc.check.cost import DEVICES, Costs, cost, per_token, step_time, value_at
 from gabc.graph.instance import Stack
+from gabc.graph.nodes import Node
 from gabc.passes import optimise
 
 SEEDS = ("gpt2", "mamba2", "retnet", "rwkv6", "ttt")
@@ -55,15 +58,34 @@ def test_flops_at_all_lengths_are_what_torch_counts(name: str, scale: str, lengt
     assert_flops(example(name, scale), max(length, SHORTEST.get(name, 1)))
 
 
+def nodes_of(stack: Stack) -> Iterator[Node]:
+    """The operations of all units, those in a scan's body included."""
+
+    def inside(nodes: tuple[Node, ...]) -> Iterator[Node]:
+        for node in nodes:
+            yield node
+            if node.region is not None:
+                yield from inside(node.region.nodes)
+
+    for block in dict.fromkeys(stack.blocks):
+        for _, instance in block.walk(""):
+            if instance.graph is not None:
+                yield from inside(instance.graph.nodes)
+
+
 def assert_flops_of_program(seed: int) -> None:
     program = generate(seed)
     stack = stack_of(program.text, f"{program.width}x{program.layers}")
     total, found = costs_of(stack).total, measure(stack, BATCH, 37)
     assert value_at(total.matmul, 37, BATCH) == found.forward
     training = value_at(total.matmul + total.matmul_backward, 37, BATCH)
-    if "attend(" in program.text:
+    operations = {node.op for node in nodes_of(optimise(stack))}
+    if "attend" in operations:
         # Attention may run unfused, and then does not compute its scores a second time.
         assert found.training <= training <= 1.05 * found.training
+    elif operations & {"linear_attention", "delta_rule"}:
+        # In chunked forms torch leaves out some products that nothing is learnt from.
+        assert found.training <= training <= 1.01 * found.training
     else:
         assert training == found.training
     parameters = cost(stack, vocab_size=VOCAB).parameters

@@ -197,7 +197,8 @@ def _assume(scope: UnitScope, static: Static, member: tree.Require) -> None:
                 _assume(scope, right, member)
             case Apply("==", (Apply("%", (number, divisor)), Literal(0))):
                 dims = to_dim(number, {}), to_dim(divisor, {})
-                if dims[0] is not None and dims[1] is not None:
+                # A remainder by zero is no fact; evaluating the condition says so.
+                if dims[0] is not None and dims[1] is not None and not dims[1].is_zero:
                     prover.assume(Assumption(Relation.DIVIDES, dims[1], dims[0]))
             case Apply("==", (left, right)):
                 dims = to_dim(left, {}), to_dim(right, {})
