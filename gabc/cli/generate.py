@@ -63,6 +63,7 @@ def generate(
         checkpoint=checkpoint,
         prompts=tuple(prompt),
         max_new_tokens=max_new_tokens,
+        default_tokens=MOST_BY_DEFAULT,
         do_sample=do_sample,
         chance=Chance(temperature, top_k, top_p, min_p),
         repetition_penalty=repetition_penalty,

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 
 from gabc.cli.faults import InputFault
-from gabc.cli.generate import MOST_BY_DEFAULT
 from gabc.cli.identity import rebuild_stack
 from gabc.cli.output import print_json
 from gabc.data.errors import DataError
@@ -45,11 +44,12 @@ class Chance:
 
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
-    """The options of `gabc generate`."""
+    """The options of `gabc generate`; `default_tokens` are as many as there is room for."""
 
     checkpoint: Path
     prompts: tuple[str, ...]
     max_new_tokens: int | None
+    default_tokens: int
     do_sample: bool
     chance: Chance
     repetition_penalty: float
@@ -189,7 +189,7 @@ def _count(request: GenerateRequest, prompts: list[list[int]], context: int) -> 
             which = "the prompt" if len(prompts) == 1 else f"prompt {number}"
             raise InputFault(f"{which} is empty; give at least one character")
     longest = max(map(len, prompts))
-    wanted = request.max_new_tokens or MOST_BY_DEFAULT
+    wanted = request.max_new_tokens or request.default_tokens
     if request.beyond_context:
         return wanted
     room = context - longest

@@ -28,7 +28,7 @@ from gabc.ops.streaming import Memory, StreamCall
 from gabc.ops.torch_lazy import torch
 
 if TYPE_CHECKING:
-    from gabc.ops.base import Evaluated
+    from gabc.ops.evaluated import Evaluated
 
 _FUSED = ("scale", "window", "bias", "segments")
 """The options that the fused kernel knows; bias and masks as one tensor added to the scores."""

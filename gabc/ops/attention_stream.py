@@ -9,7 +9,7 @@ from gabc.ops.evaluated import integer, number, optional_number, optional_tensor
 from gabc.ops.torch_lazy import F, torch
 
 if TYPE_CHECKING:
-    from gabc.ops.base import Evaluated
+    from gabc.ops.evaluated import Evaluated
     from gabc.ops.streaming import StreamCall
 
 

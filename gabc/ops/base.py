@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 from gabc.dependence.call import DependenceCall
 from gabc.dependence.domain import Dependence
@@ -24,6 +24,7 @@ from gabc.graph.pycode import Code, Precedence
 from gabc.graph.static import NumberKind, Static, kind_of
 from gabc.graph.types import LEADING, L, TensorType
 from gabc.ops.cost import Site, Work, pointwise
+from gabc.ops.evaluated import Evaluated
 from gabc.ops.lift import LiftCall
 from gabc.ops.lift import elementwise as lift_elementwise
 from gabc.ops.streaming import Memory, StreamCall
@@ -31,11 +32,6 @@ from gabc.syntax.source import Span
 
 if TYPE_CHECKING:
     import torch
-
-Evaluated: TypeAlias = (
-    "torch.Tensor | torch.Generator | int | float | bool | str | tuple[Evaluated, ...] | None"
-)
-"""A bound argument at run time: dims and statics are numbers, tuples stay tuples."""
 
 
 class ArgKind(Enum):

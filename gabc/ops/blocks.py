@@ -21,7 +21,7 @@ from gabc.ops.sequence import AlongTime, X, axis_option, refuse_run_time_size
 from gabc.ops.torch_lazy import torch
 
 if TYPE_CHECKING:
-    from gabc.ops.base import Evaluated
+    from gabc.ops.evaluated import Evaluated
 
 
 class Blocks(AlongTime):

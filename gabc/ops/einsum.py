@@ -36,7 +36,7 @@ from gabc.ops.patterns_solve import (
 from gabc.ops.torch_lazy import torch
 
 if TYPE_CHECKING:
-    from gabc.ops.base import Evaluated
+    from gabc.ops.evaluated import Evaluated
 
 
 class Einsum(Primitive):

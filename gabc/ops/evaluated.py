@@ -1,14 +1,18 @@
-"""Typed access to the arguments of a reference."""
+"""The arguments of a reference, and typed access to them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from gabc.ops.base import Evaluated
 from gabc.ops.torch_lazy import torch
 
-Args: TypeAlias = Mapping[str, Evaluated]
+Evaluated: TypeAlias = (
+    "torch.Tensor | torch.Generator | int | float | bool | str | tuple[Evaluated, ...] | None"
+)
+"""A bound argument at run time: dims and statics are numbers, tuples stay tuples."""
+
+Args: TypeAlias = "Mapping[str, Evaluated]"
 
 
 def tensor(args: Args, name: str) -> torch.Tensor:

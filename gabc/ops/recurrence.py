@@ -31,7 +31,7 @@ from gabc.ops.streaming import Memory, StreamCall
 from gabc.ops.torch_lazy import torch
 
 if TYPE_CHECKING:
-    from gabc.ops.base import Evaluated
+    from gabc.ops.evaluated import Evaluated
 
 _OPTIONS = (
     Parameter("log_decay", ArgKind.VALUE, None),

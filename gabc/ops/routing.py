@@ -28,7 +28,7 @@ from gabc.ops.kinds import require_kind
 from gabc.ops.torch_lazy import torch
 
 if TYPE_CHECKING:
-    from gabc.ops.base import Evaluated
+    from gabc.ops.evaluated import Evaluated
 
 _UNIT = Axis(Extent.STATIC, ONE)
 

@@ -29,7 +29,7 @@ from gabc.ops.lift import LiftCall, along_axis
 from gabc.ops.torch_lazy import torch
 
 if TYPE_CHECKING:
-    from gabc.ops.base import Evaluated
+    from gabc.ops.evaluated import Evaluated
 
 _X = Parameter("x", ArgKind.VALUE)
 _UNIT = Axis(Extent.STATIC, ONE)

@@ -14,7 +14,7 @@ from gabc.ops.evaluated import integers, number, tensor
 from gabc.ops.torch_lazy import torch
 
 if TYPE_CHECKING:
-    from gabc.ops.base import Evaluated
+    from gabc.ops.evaluated import Evaluated
 
 
 class Spread(Primitive):

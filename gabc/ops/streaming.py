@@ -11,7 +11,7 @@ from gabc.dims import Dim
 if TYPE_CHECKING:
     import torch
 
-    from gabc.ops.base import Evaluated
+    from gabc.ops.evaluated import Evaluated
 
 
 @dataclass(frozen=True, slots=True)

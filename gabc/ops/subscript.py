@@ -37,7 +37,7 @@ from gabc.ops.lift import LiftCall
 from gabc.ops.torch_lazy import torch
 
 if TYPE_CHECKING:
-    from gabc.ops.base import Evaluated
+    from gabc.ops.evaluated import Evaluated
 
 SliceItem: TypeAlias = "tuple[Dim | None, Dim | None, Dim | None]"
 Item: TypeAlias = "str | Dim | SliceItem | None"

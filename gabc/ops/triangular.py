@@ -19,7 +19,7 @@ from gabc.ops.structure import broadcast_dims
 from gabc.ops.torch_lazy import torch
 
 if TYPE_CHECKING:
-    from gabc.ops.base import Evaluated
+    from gabc.ops.evaluated import Evaluated
 
 
 class SolveLower(Primitive):

@@ -16,7 +16,7 @@ from gabc.ops import PRIMITIVES
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from gabc.ops.base import Evaluated
+    from gabc.ops.evaluated import Evaluated
 
 VOCAB_SIZE = 61
 LENGTH = 19

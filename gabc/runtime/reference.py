@@ -23,7 +23,7 @@ from gabc.graph.nodes import Argument, ChildRef, Graph, Node, Region, Value
 from gabc.graph.static import Apply, Literal, Ref, Static, StaticList, StaticValue, evaluate
 from gabc.graph.types import B, Kind, L
 from gabc.ops import PRIMITIVES
-from gabc.ops.base import Evaluated
+from gabc.ops.evaluated import Evaluated
 
 Sizes: TypeAlias = Mapping[str, int]
 

@@ -13,7 +13,7 @@ from gabc.dims import Dim
 from gabc.graph.nodes import Argument, ChildRef, Graph, Value
 from gabc.graph.static import Apply, Literal, Ref, StaticList, StaticValue, evaluate
 from gabc.graph.types import B, L
-from gabc.ops.base import Evaluated
+from gabc.ops.evaluated import Evaluated
 
 
 def bound_sizes(

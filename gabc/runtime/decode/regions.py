@@ -15,8 +15,7 @@ from gabc.graph.instance import Instance
 from gabc.graph.nodes import Region, Value
 from gabc.graph.static import Static, evaluate
 from gabc.ops.attention_stream import attention_scores, kept_keys, weighted_values
-from gabc.ops.base import Evaluated
-from gabc.ops.evaluated import optional_tensor, tensor
+from gabc.ops.evaluated import Evaluated, optional_tensor, tensor
 from gabc.runtime.decode.environment import evaluated, in_place, size_of
 from gabc.runtime.decode.frame import Frame
 from gabc.runtime.decode.past import Carried

@@ -14,7 +14,7 @@ from gabc.graph.instance import Instance
 from gabc.graph.nodes import Argument, Node, Value
 from gabc.graph.static import UnknownStatic
 from gabc.ops import PRIMITIVES
-from gabc.ops.base import Evaluated
+from gabc.ops.evaluated import Evaluated
 from gabc.ops.streaming import Memory
 from gabc.runtime.decode.environment import evaluated, size_of
 from gabc.runtime.decode.frame import Frame
