@@ -93,7 +93,7 @@ def test_the_command_says_what_a_change_costs(
 ) -> None:
     assert main(["diff", str(EXAMPLES / "gpt2.gab"), str(other), "--scale", SCALE]) == 0
     text = capsys.readouterr().out
-    assert "different functions" in text
+    assert "different designs" in text
     assert "blocks.mlp: GatedMLP changed" in text
     assert "hidden: 256 -> 64" in text
     # Two blocks, three matrices each that lose 192 columns of 64.
@@ -116,6 +116,25 @@ def test_the_command_on_equal_designs(capsys: pytest.CaptureFixture[str]) -> Non
     path = str(EXAMPLES / "gpt2.gab")
     assert main(["diff", path, path]) == 0
     assert "same function" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_results_of_equal_and_other_designs(
+    other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two forms of one function: other hashes, the same results."""
+    one, two = tmp_path / "one.gab", tmp_path / "two.gab"
+    design = "gab One\n\nunit One() {{ forward(X) {{ return X + {} }} }}\n"
+    one.write_text(design.format("sigmoid(X)"), encoding="utf-8")
+    two.write_text(design.format("0.5 + 0.5 * tanh(0.5 * X)"), encoding="utf-8")
+    assert main(["diff", str(one), str(two), "--scale", "16x2", "--run"]) == 0
+    text = capsys.readouterr().out
+    assert "different designs" in text
+    assert "run on fixed numbers: the same results" in text
+    arguments = ["diff", str(EXAMPLES / "gpt2.gab"), str(other), "--scale", "32x1", "--run"]
+    assert main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["fingerprint"]
+    assert found["before"] != found["after"]
 
 
 def test_a_design_with_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

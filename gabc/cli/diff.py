@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gabc.cli.extras import needs
 from gabc.cli.faults import InputFault
 from gabc.cli.files import load
 from gabc.cli.output import print_json, refuse_errors
@@ -41,6 +42,10 @@ def diff(
     length: Annotated[
         int, typer.Option(min=1, max=1 << 24, help="Tokens of a sequence, for costs.")
     ] = LENGTH,
+    is_run: Annotated[
+        bool,
+        typer.Option("--run", help="Also compare the results on fixed random numbers, in float64."),
+    ] = False,
     as_document: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Compare two designs: the same function, or which units differ and what that costs."""
@@ -52,14 +57,33 @@ def diff(
     stacks = [_stack(file, wanted, as_document) for file in (before, after)]
     difference = compare(*stacks)
     costs = [cost(optimise(stack)) for stack in stacks]
+    fingerprints = _fingerprints(stacks) if is_run else None
     if as_document:
-        print_json(document(difference, costs, length))
+        print_json({**document(difference, costs, length), "fingerprint": fingerprints})
         return
 
     from rich.console import Console
 
     console = Console(soft_wrap=True, highlight=False, markup=False)
     _print(console, difference, costs, [stack.name for stack in stacks], length)
+    if fingerprints is not None:
+        console.print(_run_line(fingerprints))
+
+
+def _fingerprints(stacks: list[Stack]) -> dict[str, str]:
+    """What each computes for fixed inputs and parameters, as a hash."""
+    with needs("torch"):
+        from gabc.runtime.fingerprint import fingerprint
+
+        before, after = (fingerprint(stack) for stack in stacks)
+    return {"before": before, "after": after}
+
+
+def _run_line(fingerprints: dict[str, str]) -> str:
+    before, after = fingerprints["before"], fingerprints["after"]
+    if before == after:
+        return f"run on fixed numbers: the same results (fingerprint {before})"
+    return f"run on fixed numbers: other results (fingerprints {before}, {after})"
 
 
 def _stack(file: Path, scale: Scale, as_document: bool) -> Stack:
@@ -145,7 +169,7 @@ def _print(
     if difference.is_same:
         console.print(f"{names[0]} and {names[1]} are the same function (hash {difference.before})")
         return
-    console.print(f"{names[0]} and {names[1]} are different functions")
+    console.print(f"{names[0]} and {names[1]} are different designs")
     console.print(f"  {difference.before}\n  {difference.after}")
     for name, a, b in difference.head:
         console.print(f"head: {name} {a} -> {b}")

@@ -23,8 +23,9 @@ from gabc.elaborate.signatures import declare_inputs
 from gabc.elaborate.statements import run_body
 from gabc.elaborate.zflow import ZFlow
 from gabc.graph.instance import Instance
-from gabc.graph.nodes import Graph, Value
+from gabc.graph.nodes import Graph, Node, Value
 from gabc.graph.types import LEADING
+from gabc.ops import PRIMITIVES
 from gabc.ops.base import Refused
 from gabc.syntax import tree
 from gabc.syntax.source import Span
@@ -169,6 +170,7 @@ def _forward(scope: UnitScope, z: ZFlow, forward: tree.Forward) -> Graph | None:
     if forward.result is not None:
         _check_result(evaluator, forward, values)
     _check_declared(scope, z)
+    _refuse_axes_of_nothing(scope, z, forward, inputs, builder.nodes)
     if scope.session.diagnostics.has_errors_since(errors):
         return None
     return Graph(
@@ -181,6 +183,38 @@ def _forward(scope: UnitScope, z: ZFlow, forward: tree.Forward) -> Graph | None:
         call_dims,
         forward.span,
     )
+
+
+def _refuse_axes_of_nothing(
+    scope: UnitScope,
+    z: ZFlow,
+    forward: tree.Forward,
+    inputs: Sequence[Value],
+    nodes: Sequence[Node],
+) -> None:
+    """How long a sequence is, a unit knows from its arguments: `positions()` needs one with L."""
+    given = [*inputs, *(read.value for read in z.entering.values())]
+    known = {name for value in given for dim in value.type.dims for name in dim.symbols()}
+    if known & LEADING.symbols():
+        return
+    for node in nodes:
+        primitive = PRIMITIVES.get(node.op)
+        if primitive is None or not primitive.creates:
+            continue
+        made = {name for dim in node.output.type.dims for name in dim.symbols()}
+        missing = sorted((made & RUNTIME_DIMS) - known)
+        if missing:
+            scope.report(
+                Diagnostic(
+                    "GAB0107",
+                    f"`{scope.unit.name.id}` makes {node.output.type}, and takes nothing that has "
+                    f"the axis {missing[0]}",
+                    node.span,
+                    related=(Related(forward.span, "its arguments stand here"),),
+                    help="give it an argument with that axis: the stream, or `positions()` itself",
+                )
+            )
+            return
 
 
 def _refuse_read_of_same_name(scope: UnitScope, z: ZFlow, name: tree.Name) -> None:
