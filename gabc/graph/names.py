@@ -18,18 +18,19 @@ AMBIENT = ("D", "layer", "n_layers")
 _MODULE_ATTRIBUTES = """
     T_destination add_module apply bfloat16 buffers call_super_init children clear compile cpu
     cuda double dump_patches eval extra_repr float forward get_buffer get_extra_state
-    get_parameter get_submodule half init_parameters ipu items keys load_state_dict modules
-    mtia named_buffers named_children named_modules named_parameters parameters pop
+    get_parameter get_submodule half init_parameters ipu items keys load_state_dict modules mtia
+    named_buffers named_children named_modules named_parameters parameters pop
     register_backward_hook register_buffer register_forward_hook register_forward_pre_hook
     register_full_backward_hook register_full_backward_pre_hook
     register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module
-    register_parameter register_state_dict_post_hook register_state_dict_pre_hook
-    requires_grad_ set_extra_state set_submodule share_memory state_dict to to_empty train
-    training type update values xpu zero_grad
+    register_parameter register_state_dict_post_hook register_state_dict_pre_hook requires_grad_
+    set_extra_state set_submodule share_memory state_dict to to_empty train training type update
+    values xpu zero_grad smart_apply
 """
 
 MODULE_ATTRIBUTES = frozenset(_MODULE_ATTRIBUTES.split())
-"""What `nn.Module` and `nn.ModuleDict` have (a test compares with torch), and `init_parameters`."""
+"""What `nn.Module` and `nn.ModuleDict` have (a test compares with torch), `init_parameters`, and
+what transformers adds to every module once it has loaded a model."""
 
 
 def attribute_names(instance: Instance) -> dict[str, str]:
