@@ -54,8 +54,8 @@ def test_the_form(name: str) -> None:
 @pytest.mark.parametrize("name", FUSED | EXPLICIT)
 def test_the_function_is_the_reference(name: str, length: int) -> None:
     stack = stack_of((FUSED | EXPLICIT)[name])
-    meant = run(stack, length, interpreted=True)
-    assert not differences(meant, run(stack, length, interpreted=False))
+    meant = run(stack, length, is_interpreted=True)
+    assert not differences(meant, run(stack, length, is_interpreted=False))
 
 
 @pytest.mark.parametrize("name", FUSED | EXPLICIT)

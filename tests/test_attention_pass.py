@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pytest
-import torch
-from generator.compare import Run, differences, differentiate
-from torch import Tensor
+from generator.blocks import block_nodes, compiled, interpreted, leaves_of
+from generator.compare import Run, differences
 
 from gabc.check.report import check
-from gabc.codegen.emit import emit
 from gabc.elaborate.scales import parse_scale
 from gabc.graph.instance import Stack
-from gabc.graph.nodes import Node
-from gabc.ops.verify import verify
 from gabc.passes.attention import recognise_attention
-from gabc.runtime.load import load
-from gabc.runtime.reference import ReferenceModel
 from gabc.syntax.source import Source
 
 WIDTH = 12
@@ -125,57 +117,37 @@ def stack_of(body: str) -> Stack:
     return report.stacks[scale.name]
 
 
-def nodes_of(stack: Stack, op: str) -> list[Node]:
-    graph = stack.blocks[0].graph
-    assert graph is not None
-    verify(graph, stack.blocks[0])
-    return [node for node in graph.nodes if node.op == op]
-
-
-def run(stack: Stack, length: int, *, interpreted: bool) -> Run:
+def run(stack: Stack, length: int, *, is_interpreted: bool) -> Run:
     """The block's output, and gradients in its input and parameters."""
-    model = load(emit(stack, standalone=False, vocab_size=8))(vocab_size=8, seed=1).double()
-    block = model.get_submodule("blocks.0")
-    state = {name: tensor.detach().double() for name, tensor in block.state_dict().items()}
-    generator = torch.Generator().manual_seed(length)
-    state["X"] = torch.randn(2, length, WIDTH, generator=generator, dtype=torch.float64)
-
-    def forward(leaves: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        parameters = {name: tensor for name, tensor in leaves.items() if name != "X"}
-        if interpreted:
-            named = {f"blocks.0.{name}": tensor for name, tensor in parameters.items()}
-            reference = ReferenceModel(stack, {**named, "embedding.weight": leaves["X"]})
-            return {"X": reference.block(0, leaves["X"], {})[0]}
-        return {"X": torch.func.functional_call(block, parameters, (leaves["X"],), strict=True)}
-
-    return differentiate(forward, state)
+    way = interpreted if is_interpreted else compiled
+    return way(stack, leaves_of(stack, length, 1.0))
 
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_written_out_attention_is_recognised(name: str) -> None:
     found = recognise_attention(stack_of(WRITTEN[name]))
-    assert len(nodes_of(found, "attend")) == 1
-    assert not nodes_of(found, "softmax")
-    assert not nodes_of(found, "causal")
+    assert len(block_nodes(found, "attend")) == 1
+    assert not block_nodes(found, "softmax")
+    assert not block_nodes(found, "causal")
 
 
 @pytest.mark.parametrize("length", [1, 2, 9])
 @pytest.mark.parametrize("name", WRITTEN)
 def test_the_function_stays(name: str, length: int) -> None:
     stack = stack_of(WRITTEN[name])
-    written = run(stack, length, interpreted=True)
+    written = run(stack, length, is_interpreted=True)
     found = recognise_attention(stack)
-    assert not differences(written, run(found, length, interpreted=False))
-    assert not differences(written, run(found, length, interpreted=True))
+    assert not differences(written, run(found, length, is_interpreted=False))
+    assert not differences(written, run(found, length, is_interpreted=True))
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_attend_cannot_say_stays(name: str) -> None:
     stack = stack_of(OTHERS[name])
     found = recognise_attention(stack)
-    assert not nodes_of(found, "attend")
-    assert found.blocks[0].graph is stack.blocks[0].graph or nodes_of(found, "softmax")
-    assert not differences(run(stack, 6, interpreted=True), run(found, 6, interpreted=False))
+    assert not block_nodes(found, "attend")
+    assert found.blocks[0].graph is stack.blocks[0].graph or block_nodes(found, "softmax")
+    assert not differences(run(stack, 6, is_interpreted=True), run(found, 6, is_interpreted=False))
 
 
 def test_the_windows_are_those_of_the_masks() -> None:
@@ -184,6 +156,6 @@ def test_the_windows_are_those_of_the_masks() -> None:
         "window": "window",
         "window of positions": "window",
     }.items():
-        (node,) = nodes_of(recognise_attention(stack_of(WRITTEN[name])), "attend")
+        (node,) = block_nodes(recognise_attention(stack_of(WRITTEN[name])), "attend")
         size = node.args["window"]
         assert (None if size is None else str(size)) == wanted

@@ -6,20 +6,16 @@ from collections.abc import Mapping
 
 import pytest
 import torch
+from generator.blocks import block_nodes, compiled, interpreted, leaves_of
 from generator.compare import Run, differences, differentiate
 from generator.steps import BROADCASTING, FRAME, HEADS, LOOPS, OTHERS, RECOGNISED, WIDTH
-from torch import Tensor, nn
+from torch import Tensor
 
 from gabc.check.report import check
-from gabc.codegen.emit import emit
 from gabc.elaborate.scales import parse_scale
 from gabc.graph.instance import Stack
-from gabc.graph.nodes import Node
-from gabc.ops.verify import verify
 from gabc.passes.recurrences import parallelise
 from gabc.runtime.functional.linear_attention import linear_attention
-from gabc.runtime.load import load
-from gabc.runtime.reference import ReferenceModel
 from gabc.syntax.source import Source
 
 
@@ -30,45 +26,17 @@ def stack_of(body: str) -> Stack:
     return report.stacks[scale.name]
 
 
-def nodes_of(stack: Stack, op: str) -> list[Node]:
-    graph = stack.blocks[0].graph
-    assert graph is not None
-    verify(graph, stack.blocks[0])
-    return [node for node in graph.nodes if node.op == op]
-
-
-def model_of(stack: Stack) -> nn.Module:
-    return load(emit(stack, standalone=False, vocab_size=8))(vocab_size=8, seed=1).double()
-
-
-def run(stack: Stack, length: int, *, interpreted: bool = False) -> Run:
+def run(stack: Stack, length: int, *, is_interpreted: bool = False) -> Run:
     """The block's output, and gradients in its input and parameters."""
-    model = model_of(stack)
-    generator = torch.Generator().manual_seed(length)
-    state = {
-        name.removeprefix("blocks.0."): 1.5 * tensor
-        for name, tensor in model.state_dict().items()
-        if name.startswith("blocks.")
-    }
-    state["X"] = torch.randn(2, length, WIDTH, generator=generator, dtype=torch.float64)
-
-    def forward(leaves: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        parameters = {name: tensor for name, tensor in leaves.items() if name != "X"}
-        if interpreted:
-            named = {f"blocks.0.{name}": tensor for name, tensor in parameters.items()}
-            reference = ReferenceModel(stack, {**named, "embedding.weight": leaves["X"]})
-            return {"X": reference.block(0, leaves["X"], {})[0]}
-        block = model.get_submodule("blocks.0")
-        return {"X": torch.func.functional_call(block, parameters, (leaves["X"],), strict=True)}
-
-    return differentiate(forward, state)
+    way = interpreted if is_interpreted else compiled
+    return way(stack, leaves_of(stack, length))
 
 
 @pytest.mark.parametrize("name", RECOGNISED)
 def test_recognised(name: str) -> None:
     parallel = parallelise(stack_of(RECOGNISED[name].body))
-    assert not nodes_of(parallel, "scan")
-    (node,) = nodes_of(parallel, "linear_attention")
+    assert not block_nodes(parallel, "scan")
+    (node,) = block_nodes(parallel, "linear_attention")
     assert {key: node.args[key] for key in ("decay", "read_before")} == RECOGNISED[name].wanted
 
 
@@ -76,12 +44,12 @@ def test_recognised(name: str) -> None:
 @pytest.mark.parametrize("name", RECOGNISED)
 def test_parallel_form_is_the_loop(name: str, length: int) -> None:
     stack = stack_of(RECOGNISED[name].body)
-    loop = run(stack, length, interpreted=True)
+    loop = run(stack, length, is_interpreted=True)
     # Read before the update, the first position sees nothing.
     assert loop.gradients["X"].any() or length == 1
     parallel = parallelise(stack)
     assert not differences(loop, run(parallel, length))
-    assert not differences(loop, run(parallel, length, interpreted=True))
+    assert not differences(loop, run(parallel, length, is_interpreted=True))
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -89,10 +57,10 @@ def test_others_keep_their_function(name: str) -> None:
     """Those of no parallel form stay loops; `test_recurrences` has the classes of the rest."""
     stack = stack_of(OTHERS[name])
     parallel = parallelise(stack)
-    assert len(nodes_of(parallel, "scan")) == (name in LOOPS)
-    loop = run(stack, 6, interpreted=True)
+    assert len(block_nodes(parallel, "scan")) == (name in LOOPS)
+    loop = run(stack, 6, is_interpreted=True)
     assert not differences(loop, run(parallel, 6))
-    assert not differences(loop, run(parallel, 6, interpreted=True))
+    assert not differences(loop, run(parallel, 6, is_interpreted=True))
 
 
 @pytest.mark.parametrize("length", [1, 2, 5])
@@ -100,10 +68,10 @@ def test_others_keep_their_function(name: str) -> None:
 def test_broadcasting_is_kept(name: str, length: int) -> None:
     """Recognised or not, the function stays."""
     stack = stack_of(BROADCASTING[name])
-    loop = run(stack, length, interpreted=True)
+    loop = run(stack, length, is_interpreted=True)
     parallel = parallelise(stack)
     assert not differences(loop, run(parallel, length))
-    assert not differences(loop, run(parallel, length, interpreted=True))
+    assert not differences(loop, run(parallel, length, is_interpreted=True))
 
 
 # ---------------------------------------------------------------- the parallel form by itself

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-import torch
-from generator.compare import Run, differences, differentiate
+from generator.blocks import block_nodes, compiled, interpreted, leaves_of
+from generator.compare import differences
 from generator.recurrent_designs import DESIGNS, WIDTH
-from torch import Tensor, nn
 
 from gabc.check.report import check
 from gabc.cli.main import main
 from gabc.cli.show_recurrences import NOTHING
-from gabc.codegen.emit import emit
 from gabc.elaborate.scales import parse_scale
 from gabc.graph.instance import Stack
-from gabc.graph.nodes import Node
-from gabc.ops.verify import verify
 from gabc.passes.recurrences import parallelise
 from gabc.recurrences.classify import classify
-from gabc.runtime.load import load
-from gabc.runtime.reference import ReferenceModel
 from gabc.syntax.source import Source
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -36,51 +29,6 @@ def stack_of(name: str) -> Stack:
     report = check(Source("step.gab", DESIGNS[name].text), scales=(scale,))
     assert report.ok, [d.message for d in report.diagnostics]
     return report.stacks[scale.name]
-
-
-def nodes_of(stack: Stack) -> tuple[Node, ...]:
-    graph = stack.blocks[0].graph
-    assert graph is not None
-    verify(graph, stack.blocks[0])
-    return graph.nodes
-
-
-def model_of(stack: Stack) -> nn.Module:
-    return load(emit(stack, standalone=False, vocab_size=8))(vocab_size=8, seed=1).double()
-
-
-def leaves_of(stack: Stack, length: int) -> dict[str, Tensor]:
-    """The block's parameters and an input."""
-    generator = torch.Generator().manual_seed(length)
-    state = {
-        name.removeprefix("blocks.0."): 1.5 * tensor
-        for name, tensor in model_of(stack).state_dict().items()
-        if name.startswith("blocks.")
-    }
-    state["X"] = torch.randn(2, length, WIDTH, generator=generator, dtype=torch.float64)
-    return state
-
-
-def interpreted(stack: Stack, state: Mapping[str, Tensor]) -> Run:
-    """The block's output, and gradients in its input and parameters, by the interpreter."""
-
-    def forward(leaves: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        named = {f"blocks.0.{name}": tensor for name, tensor in leaves.items() if name != "X"}
-        reference = ReferenceModel(stack, {**named, "embedding.weight": leaves["X"]})
-        return {"X": reference.block(0, leaves["X"], {})[0]}
-
-    return differentiate(forward, state)
-
-
-def compiled(stack: Stack, state: Mapping[str, Tensor]) -> Run:
-    """The same by the generated module."""
-    block = model_of(stack).get_submodule("blocks.0")
-
-    def forward(leaves: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        parameters = {name: tensor for name, tensor in leaves.items() if name != "X"}
-        return {"X": torch.func.functional_call(block, parameters, (leaves["X"],))}
-
-    return differentiate(forward, state)
 
 
 @pytest.mark.parametrize("name", DESIGNS)
@@ -105,7 +53,7 @@ def test_class(name: str) -> None:
 def test_parallel_form_is_the_loop(name: str) -> None:
     stack = stack_of(name)
     parallel = parallelise(stack)
-    assert all(node.op != "scan" for node in nodes_of(parallel))
+    assert all(node.op != "scan" for node in block_nodes(parallel))
     for length in (1, 7, 65):
         state = leaves_of(stack, length)
         loop = interpreted(stack, state)
@@ -117,7 +65,7 @@ def test_parallel_form_is_the_loop(name: str) -> None:
 def test_loops_stay(name: str) -> None:
     stack = stack_of(name)
     parallel = parallelise(stack)
-    assert [node.op for node in nodes_of(parallel)].count("scan") == 1
+    assert [node.op for node in block_nodes(parallel)].count("scan") == 1
     state = leaves_of(stack, 5)
     assert not differences(interpreted(stack, state), compiled(parallel, state))
 

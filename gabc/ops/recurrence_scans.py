@@ -5,6 +5,7 @@ Authors write `scan`; `gabc.passes` puts these in its place.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
@@ -48,8 +49,9 @@ class _ElementScan(Primitive):
         constant = ("initial",) if isinstance(call.args["initial"], Value) else ()
         return recurrence(call, self.pair, (), constant)
 
+    @abstractmethod
     def step(self, h: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
+        """The state after one step, from the state before it."""
 
     def reference(self, args: Mapping[str, Evaluated]) -> torch.Tensor:
         first, second = torch.broadcast_tensors(  # type: ignore[no-untyped-call]
