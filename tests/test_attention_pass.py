@@ -17,7 +17,7 @@ WIDTH = 12
 FRAME = """
 gab Root
 
-unit Root(window: int = 3) {{
+unit Root(window: int = 3, reach: float = 2.5) {{
     dim H = 2
     dim K = D / H
     wq = Linear(D, D)
@@ -50,6 +50,12 @@ WRITTEN = {
     "difference": f"a = softmax(masked({SCORES}, i - j >= 0), axis=-1)\n{MIX}",
     "strict": f"a = softmax(masked({SCORES}, j < i + 1), axis=-1)\n{MIX}",
     "window": f"a = softmax(masked(causal({SCORES}), i - j < window), axis=-1)\n{MIX}",
+    "numbers with a point": (
+        f"a = softmax(masked({SCORES}, i - j >= 0.0 and i - j < 3.0), axis=-1)\n{MIX}"
+    ),
+    "a window computed": (
+        f"a = softmax(masked(causal({SCORES}), i - j < 2 * window - 1), axis=-1)\n{MIX}"
+    ),
     "window of positions": (
         f"a = softmax(masked({SCORES}, j <= i and j > i - window), axis=-1)\n{MIX}"
     ),
@@ -99,6 +105,15 @@ OTHERS = {
     "weights changed": f"a = square(softmax(causal({SCORES}), axis=-1))\n{MIX}",
     "a mask of data": (
         f"a = softmax(masked(causal({SCORES}), X[:, None, None, :, 0] > 0.0), axis=-1)\n{MIX}"
+    ),
+    "a window that is no whole number": (
+        f"a = softmax(masked(causal({SCORES}), i - j < reach), axis=-1)\n{MIX}"
+    ),
+    "a number that is no window": (
+        f"a = softmax(masked(causal({SCORES}), i - j < 1.5), axis=-1)\n{MIX}"
+    ),
+    "a window in halves": (
+        f"a = softmax(masked(causal({SCORES}), i - j < window / 2), axis=-1)\n{MIX}"
     ),
     "every second key": f"a = softmax(masked(causal({SCORES}), (i - j) % 2 == 0), axis=-1)\n{MIX}",
     "no softmax": f"a = causal({SCORES})\n{MIX}",

@@ -10,32 +10,38 @@ head without an axis, keys shared by all heads, a bias, a soft cap, masks that c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from gabc.dims import Dim
-from gabc.graph.instance import Stack
+from gabc.graph.instance import Instance, Stack
 from gabc.graph.nodes import Argument, Graph, Node, Value
 from gabc.graph.static import Apply, Literal, Static
 from gabc.graph.types import ONE, TensorType
 from gabc.passes.contractions import Contraction, contraction_of
-from gabc.passes.masks import Window, window_of
-from gabc.passes.rewrite import rewrite_graphs
+from gabc.passes.masks import Reader, Window, window_of
+from gabc.passes.rewrite import rewrite_instances
 
 
 def recognise_attention(stack: Stack) -> Stack:
     """The stack with every attention that is written out as an `attend`."""
-    return rewrite_graphs(stack, _graph)
+    return rewrite_instances(stack, _graph)
 
 
-def _graph(graph: Graph) -> Graph:
+def _graph(graph: Graph, instance: Instance) -> Graph:
     if not any(node.op == "softmax" for node in graph.nodes):
         return graph
-    finder = _Finder(graph)
+    finder = _Finder(graph, _integers(graph, instance))
     nodes: list[Node] = []
     for node in graph.nodes:
         nodes.extend(finder.match(node) or (node,))
     return replace(graph, nodes=tuple(_needed(graph, nodes)))
+
+
+def _integers(graph: Graph, instance: Instance) -> set[str]:
+    """The names of whole numbers: dims, those of the call too, and int hyperparameters."""
+    known = {name for name, value in instance.env.items() if type(value) is int}
+    return known | {dim.name for dim in graph.call_dims}
 
 
 def _needed(graph: Graph, nodes: Sequence[Node]) -> list[Node]:
@@ -93,6 +99,7 @@ class _Score:
 @dataclass(eq=False)
 class _Finder:
     graph: Graph
+    integers: Set[str]
     definitions: dict[Value, Node] = field(default_factory=dict)
     reads: Counter[Value] = field(default_factory=Counter)
 
@@ -130,7 +137,7 @@ class _Finder:
             raise _NoMatch
         if softmax.args["axis"] not in (-1, rank - 1):
             raise _NoMatch
-        window = window_of(mask, self.definitions)
+        window = window_of(mask, Reader(self.definitions, self.integers))
         if window is None:
             raise _NoMatch
         score = self._score(scores)

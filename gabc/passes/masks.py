@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from gabc.dims import Dim
+from gabc.dims.opaque import is_integral
 from gabc.graph.nodes import Argument, Node, Value
-from gabc.graph.static import Apply, Literal, Ref, Static
-
-Definitions = Mapping[Value, Node]
+from gabc.graph.static import Static, to_dim
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,104 +34,98 @@ class _Places:
     offset: Dim
 
 
-def window_of(mask: Value, definitions: Definitions) -> Window | None:
+def window_of(mask: Value, reader: Reader) -> Window | None:
     """What a mask [.., i, j] keeps if that is a causal window; `None` if it says anything else."""
-    bounds = _bounds(mask, definitions)
+    bounds = reader.bounds(mask)
     if bounds is None or not any(bound.size is None for bound in bounds):
         return None
     sizes = [bound.size for bound in bounds if bound.size is not None]
     return Window(None) if not sizes else Window(sizes[0]) if len(sizes) == 1 else None
 
 
-def _bounds(mask: Value, definitions: Definitions) -> list[_Bound] | None:
-    """The conjunction that a mask is; `None` if a part of it is not understood."""
-    node = definitions.get(mask)
-    if node is None:
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """Reads the masks of one unit: what defines its values, and which of its names are ints."""
+
+    definitions: Mapping[Value, Node]
+    integers: Set[str]
+
+    def bounds(self, mask: Value) -> list[_Bound] | None:
+        """The conjunction that a mask is; `None` if a part of it is not understood."""
+        node = self.definitions.get(mask)
+        if node is None:
+            return None
+        match node.op:
+            case "causal":
+                return [_Bound(None)]
+            case "masked":
+                return self.bounds(_tensor(node.args["keep"]))
+            case "logical_and":
+                parts = [self.bounds(_tensor(node.args[name])) for name in ("a", "b")]
+                return None if None in parts else [bound for part in parts for bound in part or ()]
+            case "ge" | "gt" | "le" | "lt":
+                return self._comparison(node)
         return None
-    match node.op:
-        case "causal":
+
+    def _comparison(self, node: Node) -> list[_Bound] | None:
+        """Of two expressions in i and j, which are whole numbers: a < b is a <= b - 1."""
+        a, b = self._places(node.args["a"]), self._places(node.args["b"])
+        if a is None or b is None:
+            return None
+        if node.op in ("le", "lt"):
+            a, b = b, a
+        # a - b >= 0, or > 0 where it is strict: query i + key j + offset.
+        query, key, offset = a.query - b.query, a.key - b.key, a.offset - b.offset
+        if node.op in ("gt", "lt"):
+            offset = offset - 1
+        if (query, key) == (1, -1) and offset == Dim.const(0):
             return [_Bound(None)]
-        case "masked":
-            return _bounds(_tensor(node.args["keep"]), definitions)
-        case "logical_and":
-            parts = [_bounds(_tensor(node.args[name]), definitions) for name in ("a", "b")]
-            return None if None in parts else [bound for part in parts for bound in part or ()]
-        case "ge" | "gt" | "le" | "lt":
-            return _comparison(node, definitions)
-    return None
+        if (query, key) == (-1, 1):
+            return [_Bound(offset + 1)]  # i - j <= offset
+        return None
+
+    def _places(self, argument: Argument) -> _Places | None:
+        """An expression as a sum of a query's position, a key's position and a size."""
+        if isinstance(argument, Static):
+            size = self._size(argument)
+            return None if size is None else _Places(0, 0, size)
+        node = self.definitions.get(argument) if isinstance(argument, Value) else None
+        if node is None:
+            return None
+        match node.op:
+            case "positions":
+                return _Places(0, 1, Dim.const(0))  # [L] stands on the last axis, the keys'
+            case "index":
+                return self._axis_of(node)
+            case "add" | "sub":
+                a, b = self._places(node.args["a"]), self._places(node.args["b"])
+                if a is None or b is None:
+                    return None
+                sign = 1 if node.op == "add" else -1
+                query, key = a.query + sign * b.query, a.key + sign * b.key
+                return _Places(query, key, a.offset + sign * b.offset)
+        return None
+
+    def _axis_of(self, node: Node) -> _Places | None:
+        """`positions()[:, None]` are queries, `positions()[None, :]` keys."""
+        inner = self.definitions.get(_tensor(node.args["x"]))
+        if inner is None or inner.op != "positions":
+            return None
+        items = node.args["items"]
+        if items == (":", None):
+            return _Places(1, 0, Dim.const(0))
+        if items == (None, ":"):
+            return _Places(0, 1, Dim.const(0))
+        return None
+
+    def _size(self, static: Static) -> Dim | None:
+        """A whole number, by its form and by the kinds of its names; `None` for any other."""
+        size = to_dim(static, {})
+        if size is None or not is_integral(size) or not size.symbols() <= self.integers:
+            return None
+        return size
 
 
 def _tensor(argument: Argument) -> Value:
     assert isinstance(argument, Value)
     return argument
-
-
-def _comparison(node: Node, definitions: Definitions) -> list[_Bound] | None:
-    """Of two expressions in i and j."""
-    a = _places(node.args["a"], definitions)
-    b = _places(node.args["b"], definitions)
-    if a is None or b is None:
-        return None
-    if node.op in ("le", "lt"):
-        a, b = b, a
-    # a - b >= 0, or > 0 where it is strict: query i + key j + offset.
-    query, key, offset = a.query - b.query, a.key - b.key, a.offset - b.offset
-    if node.op in ("gt", "lt"):
-        offset = offset - 1
-    if (query, key) == (1, -1) and offset == Dim.const(0):
-        return [_Bound(None)]
-    if (query, key) == (-1, 1):
-        return [_Bound(offset + 1)]  # i - j <= offset
-    return None
-
-
-def _places(argument: Argument, definitions: Definitions) -> _Places | None:
-    """An expression as a sum of a query's position, a key's position and a size."""
-    if isinstance(argument, Static):
-        size = _size(argument)
-        return None if size is None else _Places(0, 0, size)
-    node = definitions.get(argument) if isinstance(argument, Value) else None
-    if node is None:
-        return None
-    match node.op:
-        case "positions":
-            return _Places(0, 1, Dim.const(0))  # [L] stands on the last axis, that of the keys
-        case "index":
-            return _axis_of(node, definitions)
-        case "add" | "sub":
-            a, b = _places(node.args["a"], definitions), _places(node.args["b"], definitions)
-            if a is None or b is None:
-                return None
-            sign = 1 if node.op == "add" else -1
-            return _Places(
-                a.query + sign * b.query, a.key + sign * b.key, a.offset + sign * b.offset
-            )
-    return None
-
-
-def _axis_of(node: Node, definitions: Definitions) -> _Places | None:
-    """`positions()[:, None]` are queries, `positions()[None, :]` keys."""
-    inner = definitions.get(_tensor(node.args["x"]))
-    if inner is None or inner.op != "positions":
-        return None
-    items = node.args["items"]
-    if items == (":", None):
-        return _Places(1, 0, Dim.const(0))
-    if items == (None, ":"):
-        return _Places(0, 1, Dim.const(0))
-    return None
-
-
-def _size(static: Static) -> Dim | None:
-    """A number or a name as a size."""
-    match static:
-        case Literal(value=int() as value) if not isinstance(value, bool):
-            return Dim.const(value)
-        case Ref(name=name):
-            return Dim.symbol(name)
-        case Apply(op="+" | "-" | "*" as operator, args=(left, right)):
-            a, b = _size(left), _size(right)
-            if a is None or b is None:
-                return None
-            return a + b if operator == "+" else a - b if operator == "-" else a * b
-    return None

@@ -9,13 +9,8 @@ from gabc.graph.instance import Children, Instance, Stack
 from gabc.graph.nodes import Graph
 
 
-def rewrite_graphs(stack: Stack, rewrite: Callable[[Graph], Graph]) -> Stack:
-    """The stack with every graph rewritten; instances that were one stay one."""
-    return rewrite_instances(stack, lambda graph, _: rewrite(graph))
-
-
 def rewrite_instances(stack: Stack, rewrite: Callable[[Graph, Instance], Graph]) -> Stack:
-    """The same for a rewrite that needs to know the unit's numbers and children."""
+    """The stack with every graph rewritten, with its unit; instances that were one stay one."""
     done: dict[Instance, Instance] = {}
 
     def visit(instance: Instance) -> Instance:
