@@ -154,7 +154,3 @@ def _moved_values(values: Values, move: Move) -> Values | None:
         linear, _, above = move(line.linear)
         uppers.append(Line(linear, line.constant + above))
     return Values(tuple(lowers), tuple(uppers), values.is_whole, padded)
-
-
-def without_values(value: Dependence) -> Dependence:
-    return value if value.values is None else replace(value, values=None)

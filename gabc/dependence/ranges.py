@@ -25,10 +25,6 @@ class Range:
         """Never zero, and of one sign."""
         return self.least > _TINY or self.most < -_TINY
 
-    @property
-    def is_known(self) -> bool:
-        return self.least > -math.inf or self.most < math.inf
-
 
 ANY = Range()
 

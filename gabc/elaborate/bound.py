@@ -147,10 +147,6 @@ Bound: TypeAlias = (
 STATIC_KINDS = (Literal, Ref, Apply, StaticList)
 
 
-def is_static(bound: object) -> bool:
-    return isinstance(bound, STATIC_KINDS)
-
-
 def describe(bound: object) -> str:
     """What a thing is, for a message: `a tensor [B, L, D]`, `the number 3`, `a unit`."""
     match bound:

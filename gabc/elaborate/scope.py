@@ -132,9 +132,6 @@ class UnitScope:
         """The names whose values are ints, for evaluating dims."""
         return integers(self.env)
 
-    def static_names(self) -> list[str]:
-        return [*self.env, *self.hypers, *self.dims, *self.call_dims]
-
     def substitution(self, names: frozenset[str]) -> Mapping[str, Dim]:
         """The known values of some names, as dims."""
         sizes = self.sizes

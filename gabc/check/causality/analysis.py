@@ -14,7 +14,7 @@ from gabc.check.causality.scans import (
     step_result,
     widened,
 )
-from gabc.check.causality.sizes import Numbers, UnitSizes
+from gabc.check.causality.sizes import Numbers, UnitSizes, bound_dims
 from gabc.dependence.attention import attention, scores
 from gabc.dependence.bounds import INFINITY, ONE, Bound
 from gabc.dependence.call import DependenceCall
@@ -26,8 +26,7 @@ from gabc.dependence.reductions import Factor, contraction
 from gabc.dependence.values import line_values
 from gabc.dims import Dim
 from gabc.graph.instance import Instance
-from gabc.graph.nodes import ChildRef, Graph, Node, Region, Value
-from gabc.graph.types import LEADING
+from gabc.graph.nodes import ChildRef, Node, Region, Value
 from gabc.ops import PRIMITIVES
 from gabc.ops.verify import find_child
 
@@ -81,30 +80,15 @@ class Analyser:
             if entry is not None:
                 known[read.value] = entry
         place = len(self.outcomes)
-        sizes = UnitSizes(instance, path, self.numbers, *_bound_at_call(graph, args))
+        sizes = UnitSizes(
+            instance, path, self.numbers, *bound_dims(graph, [arg.axes for arg in args])
+        )
         _Frame(self, instance, path, sizes, known).run(graph.nodes)
         written = [write.value for write in graph.z_writes]
         results = tuple(known[value] for value in (*graph.results, *written))
         outcome = Outcome(instance, path, results, known)
         self.outcomes.insert(place, outcome)
         return outcome
-
-
-def _bound_at_call(
-    graph: Graph, args: Sequence[Dependence]
-) -> tuple[dict[str, Dim], tuple[Axis, ...]]:
-    """The dims that the arguments bind, and the axes for which `...` stands."""
-    leading: tuple[Axis, ...] = ()
-    for value, arg in zip(graph.inputs, args, strict=True):
-        dims = value.type.dims
-        if dims and dims[0] == LEADING:
-            leading = arg.axes[: arg.rank - (len(dims) - 1)]
-    bound: dict[str, Dim] = {}
-    for dim in graph.call_dims:
-        rank = graph.inputs[dim.argument].type.rank
-        name = dim.axis if dim.axis < 0 else dim.axis - rank
-        bound[dim.name] = args[dim.argument].axes[name].dim
-    return bound, leading
 
 
 @dataclass(eq=False)

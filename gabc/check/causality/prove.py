@@ -20,7 +20,7 @@ from gabc.check.causality.verdict import (
     is_about_tokens,
     is_causal,
     keeps_rows,
-    lead,
+    lead_of,
 )
 from gabc.dependence.bounds import INFINITY, ONE, ZERO, Bound, larger, smaller
 from gabc.dependence.domain import Axis, Dependence, Extent, Leg
@@ -103,7 +103,7 @@ def _proofs(
     # What reads ahead also depends on whether there is anything ahead.
     length = _verdict(faults, (Subject.LENGTH, Subject.CAUSALITY))
     batch = _verdict(faults, (Subject.BATCH,))
-    leads = [lead(leg, end) for end in dict.fromkeys(ends) for leg in end.time]
+    leads = [lead_of(leg, end) for end in dict.fromkeys(ends) for leg in end.time]
     seen_at = stack.scale.name if chooses_by_scale(stack) else None
     holds_at = seen_at if all(holds_everywhere(bound) for bound in leads) else stack.scale.name
     return Proofs(
@@ -138,7 +138,7 @@ def _receptive_field(ends: Sequence[Dependence]) -> tuple[Bound, Bound]:
         for leg in legs:
             is_plain = leg.linear == axis_form(TIME)
             least = smaller(least, leg.lo if is_plain else -INFINITY)
-            most = larger(most, lead(leg, end))
+            most = larger(most, lead_of(leg, end))
         lo = lo + least
         hi = hi + most
     return lo, hi

@@ -11,6 +11,7 @@ from gabc.dependence.domain import Axis, Extent
 from gabc.dims import Dim
 from gabc.graph.block_axis import block_stride
 from gabc.graph.instance import Instance
+from gabc.graph.nodes import Graph
 from gabc.graph.static import (
     Static,
     StaticFault,
@@ -156,3 +157,20 @@ def _exact(value: StaticValue) -> int | Fraction:
     """A decimal stands for the decimal number, not for its binary neighbour."""
     assert isinstance(value, (int, float))
     return Fraction(repr(value)) if isinstance(value, float) else int(value)
+
+
+def bound_dims(
+    graph: Graph, args: Sequence[tuple[Axis, ...]]
+) -> tuple[dict[str, Dim], tuple[Axis, ...]]:
+    """The dims that the arguments bind, and the axes for which `...` stands."""
+    leading: tuple[Axis, ...] = ()
+    for value, axes in zip(graph.inputs, args, strict=True):
+        dims = value.type.dims
+        if dims[:1] == (LEADING,):
+            leading = axes[: len(axes) - (len(dims) - 1)]
+    bound: dict[str, Dim] = {}
+    for dim in graph.call_dims:
+        rank = graph.inputs[dim.argument].type.rank
+        name = dim.axis if dim.axis < 0 else dim.axis - rank
+        bound[dim.name] = args[dim.argument][name].dim
+    return bound, leading

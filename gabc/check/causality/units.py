@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import isfinite
 
@@ -12,7 +12,8 @@ from gabc.check.causality.sizes import Numbers
 from gabc.check.causality.verdict import Proofs, Subject, UnitProof, Verdict, is_about_tokens
 from gabc.dependence.bounds import INFINITY, ONE, ZERO, Bound, smaller
 from gabc.dependence.domain import Dependence, Extent, Leg, joined
-from gabc.dependence.forms import STEP, Form, axis_form, coefficient_of, combined, form
+from gabc.dependence.forms import STEP, Form, axis_form, coefficient_of, form
+from gabc.dependence.leads import lead
 from gabc.graph.instance import Instance, Stack
 
 Verdicts = Mapping[Subject, Verdict]
@@ -77,7 +78,6 @@ class _Judge:
     """Analyses units again on arguments that are as they should be, where they are not."""
 
     analyser: Analyser
-    _known: dict[tuple[object, ...], Verdicts] = field(default_factory=dict)
 
     def verdicts(self, unit: UnitProof) -> Verdicts:
         graph = unit.instance.graph
@@ -171,21 +171,8 @@ def _is_causal(leg: Leg, value: Dependence) -> bool:
     least = INFINITY
     in_scan = coefficient_of(leg.linear, STEP).value != 0
     for position, allowance in _positions(value, in_scan):
-        least = smaller(least, _lead(leg, value, position) - allowance)
+        least = smaller(least, lead(leg, value, position) - allowance)
     return least.value <= 0
-
-
-def _lead(leg: Leg, value: Dependence, position: Form) -> Bound:
-    """How far beyond that position an element reads at most."""
-    total = leg.hi
-    for name, coefficient in combined(leg.linear, position, -ONE):
-        if coefficient.value < 0:
-            continue
-        axis = None if name == STEP else value.axes[name]
-        if axis is None or axis.extent is not Extent.STATIC or axis.size is None:
-            return INFINITY
-        total = total + coefficient * (axis.size - ONE)
-    return total
 
 
 def _keeps_row(leg: Leg, value: Dependence) -> bool:

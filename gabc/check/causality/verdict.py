@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gabc.dependence.bounds import INFINITY, ONE, ZERO, Bound, is_never_negative
-from gabc.dependence.domain import Dependence, Extent, Leg, Source
-from gabc.dependence.forms import axis_form, combined
+from gabc.dependence.bounds import ZERO, Bound, is_never_negative
+from gabc.dependence.domain import Dependence, Leg, Source
+from gabc.dependence.forms import axis_form
+from gabc.dependence.leads import lead
 from gabc.diagnostics.model import Diagnostic
 from gabc.graph.instance import Instance
 from gabc.graph.nodes import Value
@@ -105,21 +106,13 @@ class Proofs:
         return all(p.verdict is Verdict.PROVED for p in properties)
 
 
-def lead(leg: Leg, value: Dependence) -> Bound:
+def lead_of(leg: Leg, value: Dependence) -> Bound:
     """How far beyond its own position an element of the stream reads at most."""
-    total = leg.hi
-    for name, coefficient in combined(leg.linear, axis_form(TIME), -ONE):
-        axis = value.axes[name]
-        if coefficient.value < 0:
-            continue
-        if axis.extent is not Extent.STATIC or axis.size is None:
-            return INFINITY
-        total = total + coefficient * (axis.size - ONE)
-    return total
+    return lead(leg, value, axis_form(TIME))
 
 
 def is_causal(leg: Leg, value: Dependence) -> bool:
-    return lead(leg, value).value <= 0
+    return lead_of(leg, value).value <= 0
 
 
 def keeps_rows(leg: Leg) -> bool:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gabc.check.causality.analysis import Analyser, Outcome
-from gabc.dependence.bounds import INFINITY, ONE, ZERO, Bound, number
+from gabc.dependence.bounds import ZERO, number
 from gabc.dependence.domain import Axis, Dependence, Extent, Leg
-from gabc.dependence.forms import axis_form, combined
+from gabc.dependence.forms import axis_form
+from gabc.dependence.leads import lead
 from gabc.graph.instance import Instance
 
 Axes = tuple[Axis, ...]
@@ -44,20 +45,7 @@ def reads_ahead(value: Dependence, time: int | None, clock: int) -> bool:
 
     An index of blocks of `clock` positions is past when the last of them is.
     """
-    return any(_lead(leg, value, time, clock).value >= clock for leg in value.time)
-
-
-def _lead(leg: Leg, value: Dependence, time: int | None, clock: int) -> Bound:
-    """How far beyond the first position of its own index an element reads at most."""
     if time is None:
-        return INFINITY
-    total = leg.hi
+        return bool(value.time)
     own = axis_form(time - value.rank)
-    for name, coefficient in combined(leg.linear, own, number(-clock)):
-        axis = value.axes[name]
-        if coefficient.value < 0:
-            continue
-        if axis.extent is not Extent.STATIC or axis.size is None:
-            return INFINITY
-        total = total + coefficient * (axis.size - ONE)
-    return total
+    return any(lead(leg, value, own, number(clock)).value >= clock for leg in value.time)

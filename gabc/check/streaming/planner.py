@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gabc.check.causality.analysis import Analyser
-from gabc.check.causality.sizes import Numbers, UnitSizes
+from gabc.check.causality.sizes import Numbers, UnitSizes, bound_dims
 from gabc.check.streaming.ahead import Axes, analysed, reads_ahead
 from gabc.check.streaming.layout import layout_of, leaves_time_alone
 from gabc.check.streaming.plan import Consumer, NodeKind, NodePlan, StackPlan, UnitPlan
@@ -16,7 +16,7 @@ from gabc.dims import Dim
 from gabc.dims.poly import product
 from gabc.graph.instance import Instance, Stack
 from gabc.graph.nodes import ChildRef, Graph, Node, Region, Value
-from gabc.graph.types import LEADING, B, D, L
+from gabc.graph.types import B, D, L
 from gabc.ops import PRIMITIVES
 from gabc.ops.streaming import Memory
 from gabc.ops.verify import find_child
@@ -77,7 +77,7 @@ class _Planner:
         key = (id(instance), tuple(args), tuple(z))
         if key not in self._memo:
             graph = graph_of(instance)
-            sizes = UnitSizes(instance, path, self.numbers, *_bound_at_call(graph, args))
+            sizes = UnitSizes(instance, path, self.numbers, *bound_dims(graph, args))
             unit = _Unit(self, instance, path, sizes)
             unit.axes.update(zip(graph.inputs, args, strict=True))
             unit.axes.update((r.value, e) for r, e in zip(graph.z_reads, z, strict=True) if e)
@@ -91,21 +91,6 @@ class _Planner:
             results = tuple(unit.axes[value] for value in ends)
             self._memo[key] = _Planned(plan, results, ahead)
         return self._memo[key]
-
-
-def _bound_at_call(graph: Graph, args: Sequence[Axes]) -> tuple[dict[str, Dim], Axes]:
-    """The dims that the arguments bind, and the axes for which `...` stands."""
-    leading: Axes = ()
-    for value, axes in zip(graph.inputs, args, strict=True):
-        dims = value.type.dims
-        if dims[:1] == (LEADING,):
-            leading = axes[: len(axes) - (len(dims) - 1)]
-    bound: dict[str, Dim] = {}
-    for dim in graph.call_dims:
-        rank = graph.inputs[dim.argument].type.rank
-        name = dim.axis if dim.axis < 0 else dim.axis - rank
-        bound[dim.name] = args[dim.argument][name].dim
-    return bound, leading
 
 
 @dataclass
