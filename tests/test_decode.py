@@ -264,3 +264,11 @@ def test_a_block_that_does_not_fit_the_state_is_refused() -> None:
         decoder(tokens_of(1, 3), decoder.start(2))
     with pytest.raises(ValueError, match="at least one token"):
         decoder.prefill([[1], []])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_states_are_in_float32_at_least(dtype: torch.dtype) -> None:
+    stack = stack_of(DESIGNS["scan"])
+    parameters = {"embedding.weight": torch.zeros(5, 16), "norm.weight": torch.ones(16)}
+    with pytest.raises(ValueError, match="float32 at least"):
+        Decoder(stack, parameters, dtype=dtype)

@@ -17,6 +17,7 @@ from gabc.elaborate.scales import parse_scale
 from gabc.graph.instance import Stack
 from gabc.passes.recurrences import parallelise
 from gabc.recurrences.classify import classify
+from gabc.recurrences.facts import Remedy
 from gabc.syntax.source import Source
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -47,6 +48,19 @@ def test_class(name: str) -> None:
     if design.decays:
         assert tuple(state.decay for state in facts.states) == design.decays
     assert facts.is_parallel
+
+
+@pytest.mark.parametrize("name", ["h", "matrix_called", "decay_of_each_other"])
+def test_the_remedy_does_not_depend_on_names(name: str) -> None:
+    text = DESIGNS["summed over an axis whose size has no name"].text
+    body = f"    state {name}: [B, D] = 0.0\n    {name} = tanh({name}) + x\n    return {name}\n"
+    start = text.index("    state h")
+    end = text.index("        }", start)
+    scale = parse_scale(f"{WIDTH}x1")
+    report = check(Source("step.gab", text[:start] + body + text[end:]), scales=(scale,))
+    assert report.ok, [d.message for d in report.diagnostics]
+    (facts,) = classify(report.stacks[scale.name])
+    assert facts.remedy == Remedy.LINEAR
 
 
 @pytest.mark.parametrize("name", PARALLEL)

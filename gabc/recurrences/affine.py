@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from gabc.dims import Dim
+from gabc.elaborate.dim_static import static_of
+from gabc.elaborate.prover import RUNTIME_DIMS
 from gabc.graph.nodes import Argument, ChildRef, Node, Value
 from gabc.graph.static import Apply, Literal, Ref, Static, StaticList
 from gabc.ops.patterns_parse import Side, parse_pattern
@@ -200,13 +202,9 @@ def _summed(site: _Site, x: Form, letter: Letter | None, is_mean: bool) -> tuple
 
 
 def _size(site: _Site, dim: Dim) -> Static:
-    size = dim.as_int()
-    if size is not None:
-        return Literal(size)
-    names = [name for name in dim.symbols() if Dim.symbol(name) == dim]
-    if not names:
-        raise site.fail(f"the size `{dim}` has no name")
-    return Ref(names[0])
+    if dim.symbols() & RUNTIME_DIMS:
+        raise site.fail(f"the size `{dim}` is no number of the configuration")
+    return static_of(dim)
 
 
 def _einsum(site: _Site) -> Form:

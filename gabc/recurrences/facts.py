@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 
 from gabc.syntax.source import Span
 
@@ -17,6 +17,16 @@ class RecurrenceClass(Enum):
     DELTA = "delta rule"  # S = diag(a) S + r (l^T S) + k v^T
     SEQUENTIAL = "sequential"  # a loop over time
     CHUNKED = "chunked"  # a loop over chunks, as the author wrote it
+
+
+class Remedy(StrEnum):
+    """What would make a loop parallel, by what has stood against it."""
+
+    LINEAR = "scale the state by, and add to it, only what does not depend on it: `h = a * h + b`"
+    DECAY = "write the decay as `exp(...)` or `sigmoid(...)`, which are above zero"
+    CALL = "call the unit before the `scan`, on what does not depend on the state"
+    MATRIX = "let the state be scaled by a diagonal, or changed by `r (l^T S)`"
+    ORDER = "let the states depend on one another in one order only"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,10 @@ from gabc.syntax.source import Span
 _MOVES = ("index", "rearrange", "repeat")
 
 
+class UnitCalled(CannotLift):
+    """The step calls a unit, which may do anything to a sequence."""
+
+
 @dataclass
 class Lifter:
     """New operations, of the graph around the scan, are added to `nodes`.
@@ -198,12 +202,12 @@ class Lifter:
                 value.type.dims[:1] == (LEADING,) for value in graph.inputs
             )
             if not is_rowwise or node.args.get("z") or node.args.get("z_writes"):
-                raise CannotLift(f"the unit `{reference.name}` is called in each step")
+                raise UnitCalled(f"the unit `{reference.name}` is called in each step")
         return {**node.args, "args": tuple(values)}
 
     def _child(self, reference: ChildRef) -> Instance:
         if self.instance is None:
-            raise CannotLift(f"`{reference.name}` is called in each step")
+            raise UnitCalled(f"`{reference.name}` is called in each step")
         return self.instance.children[reference.name].instances[reference.index or 0]
 
 

@@ -14,6 +14,7 @@ from gabc.graph.types import ONE, B, L, TensorType
 from gabc.ops.recurrence_scans import is_number
 from gabc.recurrences.body import Body
 from gabc.recurrences.build import product, spread, total
+from gabc.recurrences.facts import Remedy
 from gabc.recurrences.lift import Lifter
 from gabc.recurrences.logarithm import Logarithms, positive_number
 from gabc.recurrences.roles import Query, Roles
@@ -160,7 +161,7 @@ class Matrix:
         if any(len(group) != 1 for group in groups):
             whole = log if isinstance(log, Value) else None
             if whole is None:
-                raise NotAffine(MAYBE_NEGATIVE, self.body.span)
+                raise NotAffine(MAYBE_NEGATIVE, self.body.span, Remedy.DECAY)
             own = target[len(target) - whole.type.rank :]
             axes = tuple(
                 None if dim.is_one else a for a, dim in zip(own, whole.type.dims, strict=True)
@@ -226,7 +227,7 @@ def _log_of_sum(
     )
     whole = total(body, terms, target) if is_positive else None
     if not isinstance(whole, Value):
-        raise NotAffine(MAYBE_NEGATIVE, body.span)
+        raise NotAffine(MAYBE_NEGATIVE, body.span, Remedy.DECAY)
     return body.add("log", {"x": whole}, whole.type)
 
 
@@ -241,13 +242,13 @@ def _log_of_product(
     for factor in term.factors:
         log = logs.of(factor.value)
         if log is None or factor.letters - {*target}:
-            raise NotAffine(MAYBE_NEGATIVE, factor.value.span)
+            raise NotAffine(MAYBE_NEGATIVE, factor.value.span, Remedy.DECAY)
         parts.append(Term((Factor(log, factor.axes),)))
     if term.is_negative:
-        raise NotAffine("its decay is negative", body.span)
+        raise NotAffine("its decay is negative", body.span, Remedy.DECAY)
     for number in term.numbers:
         value = evaluate(number, numbers)
         if not isinstance(value, (int, float)) or value <= 0:
-            raise NotAffine(MAYBE_NEGATIVE, body.span)
+            raise NotAffine(MAYBE_NEGATIVE, body.span, Remedy.DECAY)
         parts.append(Term(numbers=(Apply("log", (number,)),)))
     return total(body, parts, target)

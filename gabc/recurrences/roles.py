@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from gabc.graph.nodes import Value
 from gabc.recurrences.affine import expanded
 from gabc.recurrences.body import Body
+from gabc.recurrences.facts import Remedy
 from gabc.recurrences.terms import Axes, Form, Letter, NotAffine, Term
 from gabc.recurrences.update import Update, connected, is_one, letters_of, same_factors
 from gabc.syntax.source import Span
@@ -53,7 +54,7 @@ def roles_of(body: Body, update: Update, reads: dict[Value, Form], span: Span) -
     """Raises `NotAffine`: why there is no such reading of the axes."""
     places = {low.place for low in update.mixed}
     if len(places) > 1:
-        raise NotAffine("the state is mixed along two of its axes", span)
+        raise NotAffine("the state is mixed along two of its axes", span, Remedy.MATRIX)
     candidates = places or {i for i in range(1, len(update.axes)) if update.axes[i] is not None}
     reason = "it is a vector for each row, and no matrix"
     # The last axis but one is the key's by habit, so it is tried first.
@@ -62,7 +63,7 @@ def roles_of(body: Body, update: Update, reads: dict[Value, Form], span: Span) -
             return _Reading(body, update, place).roles(reads)
         except NoRoles as failure:
             reason = str(failure)
-    raise NotAffine(reason, span)
+    raise NotAffine(reason, span, Remedy.MATRIX)
 
 
 def require_low_rank(body: Body, update: Update, span: Span) -> None:
@@ -71,7 +72,7 @@ def require_low_rank(body: Body, update: Update, span: Span) -> None:
         try:
             _Reading(body, update, low.place).low_rank()
         except NoRoles as failure:
-            raise NotAffine(str(failure), span) from None
+            raise NotAffine(str(failure), span, Remedy.MATRIX) from None
 
 
 @dataclass

@@ -14,8 +14,8 @@ from gabc.ops.lift import CannotLift
 from gabc.recurrences.affine import Forms
 from gabc.recurrences.body import Body
 from gabc.recurrences.elements import linear, max_plus
-from gabc.recurrences.facts import RecurrenceClass, RecurrenceFacts, StateFacts
-from gabc.recurrences.lift import Lifter
+from gabc.recurrences.facts import RecurrenceClass, RecurrenceFacts, Remedy, StateFacts
+from gabc.recurrences.lift import Lifter, UnitCalled
 from gabc.recurrences.matrix import Matrix
 from gabc.recurrences.roles import Roles, require_low_rank, roles_of
 from gabc.recurrences.rotation import rotation
@@ -30,14 +30,6 @@ many floats of eight sequences take no longer.
 """
 
 _VIEWS = frozenset({"index", "rearrange", "split", "f32", "detach", "param"})
-
-_REMEDIES = (
-    ("decay", "write the decay as `exp(...)` or `sigmoid(...)`, which are above zero"),
-    ("called", "call the unit before the `scan`, on what does not depend on the state"),
-    ("matrix", "let the state be scaled by a diagonal, or changed by `r (l^T S)`"),
-    ("each other", "let the states depend on one another in one order only"),
-)
-_REMEDY = "scale the state by, and add to it, only what does not depend on it: `h = a * h + b`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +57,11 @@ def solve(
         facts = RecurrenceFacts(unit, scan.span, tuple(solver.facts), launches)
         return Solved(facts, nodes)
     except NotAffine as failure:
-        reason, span = failure.reason, failure.span
+        reason, span, remedy = failure.reason, failure.span, failure.remedy
     except CannotLift as failure:
         reason, span = str(failure), scan.span
+        remedy = Remedy.CALL if isinstance(failure, UnitCalled) else Remedy.LINEAR
     states = tuple(StateFacts(name, RecurrenceClass.SEQUENTIAL) for name in names)
-    remedy = next((text for word, text in _REMEDIES if word in reason), _REMEDY)
     facts = RecurrenceFacts(unit, scan.span, states, launches, reason, span, remedy)
     return Solved(facts, None)
 
@@ -106,7 +98,9 @@ class _Solver:
                 assert isinstance(reference, ChildRef)
                 child = self.instance.children[reference.name].instances[reference.index or 0]
                 if _has_losses(child):
-                    raise NotAffine(f"`{reference.name}` is called for its loss", node.span)
+                    raise NotAffine(
+                        f"`{reference.name}` is called for its loss", node.span, Remedy.CALL
+                    )
         for states in self._in_order():
             self.facts += self._coupled(*states) if len(states) > 1 else [self._state(states[0])]
         return self._finish(scan, [self._result(value) for value in region.results])
@@ -131,7 +125,7 @@ class _Solver:
             if not ready:
                 self._explain_circle(waiting)
                 names = " and ".join(f"`{carried.current.name}`" for carried in waiting)
-                raise NotAffine(f"{names} depend on each other", waiting[0].next.span)
+                raise NotAffine(f"{names} depend on each other", waiting[0].next.span, Remedy.ORDER)
             yield (ready[0],)
             waiting.remove(ready[0])
 
@@ -153,7 +147,7 @@ class _Solver:
                 return [StateFacts(carried.current.name, kind) for carried in (first, second)]
         self._explain_circle([first, second])
         names = f"`{first.current.name}` and `{second.current.name}`"
-        raise NotAffine(f"{names} depend on each other", first.next.span)
+        raise NotAffine(f"{names} depend on each other", first.next.span, Remedy.ORDER)
 
     def _explain_circle(self, waiting: list[Carried]) -> None:
         """Raises `NotAffine` where one of the states is no affine function of another."""
@@ -210,7 +204,7 @@ class _Solver:
         limit = PER_LAUNCH * self.launches
         if elements > limit:
             why = f"{reason.reason}, and its {elements:,} elements are too many to keep for each"
-            raise NotAffine(f"{why} position", reason.span)
+            raise NotAffine(f"{why} position", reason.span, reason.remedy)
 
     def _result(self, value: Value) -> Value:
         lifted = self.lifter.lift(value)

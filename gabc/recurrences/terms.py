@@ -14,6 +14,7 @@ from typing import TypeAlias
 from gabc.dims import Dim
 from gabc.graph.nodes import Value
 from gabc.graph.static import Apply, Literal, Static
+from gabc.recurrences.facts import Remedy
 from gabc.syntax.source import Span
 
 MAX_TERMS = 32
@@ -21,12 +22,13 @@ MAX_TERMS = 32
 
 
 class NotAffine(Exception):
-    """The value is no affine function of the state; says why and where."""
+    """The value is no affine function of the state; says why and where, and what would help."""
 
-    def __init__(self, reason: str, span: Span) -> None:
+    def __init__(self, reason: str, span: Span, remedy: Remedy = Remedy.LINEAR) -> None:
         super().__init__(reason)
         self.reason = reason
         self.span = span
+        self.remedy = remedy
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -111,6 +111,17 @@ H0 = "state h: [B, D] = 0.0"
 DESIGNS: Mapping[str, Design] = {
     # ------------------------------------------------------------- decayed outer products
     "retnet": outer("head", ZERO, f"S = exp(rate)[:, None, None] * S + {KV}", READ),
+    "summed over an axis whose size has no name": Design(
+        """
+o = scan(x, n) {
+    state h: [B, D] = 0.0
+    h = 0.1 * sum(h[:, None] + rearrange(concat([n, n], axis=-1), "b m -> b m 1"), axis=1) + x
+    return h
+}
+""",
+        (ELEMENT,),
+        result=VECTOR,
+    ),
     "retnet, a number": outer("head", ZERO, f"S = 0.9 * S + {KV}", READ),
     "linear attention": outer("none", ZERO, f"S = S + {KV}", READ),
     "mamba2": outer("head", ZERO, f"S = exp(g)[:, :, None, None] * S + {KV}", READ),

@@ -38,6 +38,8 @@ class Decoder:
     def __init__(
         self, stack: Stack, parameters: Mapping[str, Tensor], dtype: torch.dtype = torch.float32
     ) -> None:
+        if dtype.itemsize < torch.float32.itemsize:
+            raise ValueError(f"a decoder keeps its states in float32 at least, not in {dtype}")
         self.plan: StackPlan = plan_stack(stack)
         self.head = stack.head
         self.embedding = parameters["embedding.weight"]
