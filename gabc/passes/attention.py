@@ -46,38 +46,39 @@ def _integers(graph: Graph, instance: Instance) -> set[str]:
 
 def _needed(graph: Graph, nodes: Sequence[Node]) -> list[Node]:
     """Without the scores and weights that nobody reads any more."""
-    before = _read(graph, graph.nodes)
-    kept = list(nodes)
-    while True:
-        read = _read(graph, kept)
-        left = [
-            n
-            for n in kept
-            if any(read[v] for v in n.outputs) or not any(map(before.get, n.outputs))
-        ]
-        if len(left) == len(kept):
-            return kept
-        kept = left
+    before = _read(graph)
+    live = set(_ends(graph))
+    kept: list[Node] = []
+    for node in reversed(nodes):
+        # What nobody has read before is kept for another reason, such as the loss of a call.
+        if not live.isdisjoint(node.outputs) or not any(before[v] for v in node.outputs):
+            kept.append(node)
+            live.update(_operands(node))
+    return kept[::-1]
 
 
-def _read(graph: Graph, nodes: Sequence[Node]) -> Counter[Value]:
+def _read(graph: Graph) -> Counter[Value]:
     """How often each value is read."""
-    count = Counter(graph.results)
-    count.update(write.value for write in graph.z_writes)
-    count.update(value for _, value in graph.losses)
-    for node in _with_inner(nodes):
-        count.update(node.operands())
-        if node.region is not None:
-            count.update(node.region.results)
-            count.update(carried.next for carried in node.region.carried)
+    count = Counter(_ends(graph))
+    for node in graph.nodes:
+        count.update(_operands(node))
     return count
 
 
-def _with_inner(nodes: Sequence[Node]) -> Iterator[Node]:
-    for node in nodes:
-        yield node
-        if node.region is not None:
-            yield from _with_inner(node.region.nodes)
+def _ends(graph: Graph) -> list[Value]:
+    """What leaves the unit."""
+    written = (write.value for write in graph.z_writes)
+    return [*graph.results, *written, *(value for _, value in graph.losses)]
+
+
+def _operands(node: Node) -> Iterator[Value]:
+    """What an operation reads, inside its region too."""
+    yield from node.operands()
+    if node.region is not None:
+        for inner in node.region.nodes:
+            yield from _operands(inner)
+        yield from node.region.results
+        yield from (carried.next for carried in node.region.carried)
 
 
 _UNIT = Literal(1.0)
@@ -106,7 +107,7 @@ class _Finder:
     def __post_init__(self) -> None:
         for node in self.graph.nodes:
             self.definitions.update(dict.fromkeys(node.outputs, node))
-        self.reads = _read(self.graph, self.graph.nodes)
+        self.reads = _read(self.graph)
         # A mask knows the scores by their shape only.
         shapes = [node.args["a"] for node in self.graph.nodes if node.op in ("causal", "masked")]
         self.reads.subtract(value for value in shapes if isinstance(value, Value))
