@@ -32,6 +32,7 @@ BENCHMARKS := check_speed check_scaling recurrences mixers decode
 
 bench: $(INSTALLED)
 	for name in $(BENCHMARKS); do OMP_NUM_THREADS=1 $(BIN)/python benchmarks/$$name.py || exit 1; done
+	OMP_NUM_THREADS=$$(nproc) $(BIN)/python benchmarks/recurrences.py
 
 # Every design of examples/ at 14M through 50 steps; a quarter of an hour on one core.
 bench-train: $(INSTALLED)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: processor time, peak memory, and what the machine was doing."""
+"""What the benchmarks share: time, peak memory, and what the machine was doing."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ SLOW = 5.0
 
 
 def prepare() -> None:
-    """One thread, and an allocator that keeps freed memory of up to a GiB for the next array.
+    """An allocator that keeps freed memory of up to a GiB for the next array.
 
     By default glibc maps an array of more than 32 MiB afresh each time, and the page faults, which
     are no part of either side, come to half of what is measured. Linux with glibc only.
     """
-    torch.set_num_threads(1)
     libc = ctypes.CDLL(None)
     for option in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
         if not libc.mallopt(option, _KEPT):
@@ -34,7 +33,7 @@ def prepare() -> None:
 
 @dataclass(frozen=True)
 class Cost:
-    """The median processor time of a step (all threads), and MiB that became resident in one."""
+    """The median time of a step, and MiB that became resident in one."""
 
     seconds: float
     mebibytes: float
@@ -58,9 +57,19 @@ def interleaved(steps: Sequence[Callable[[], None]], rounds: int) -> list[Cost]:
 
 
 def _seconds(step: Callable[[], None]) -> float:
-    start = time.process_time()
+    """Of one thread the processor time, which other work on the machine hardly changes; of several
+    the time that passes, since processor time would add them up."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    start = clock()
     step()
-    return time.process_time() - start
+    return clock() - start
+
+
+def bandwidth() -> float:
+    """Bytes a second of adding two arrays too large for any cache, with the threads of torch."""
+    x, y, out = (torch.zeros(1 << 25) for _ in range(3))
+    times = [_seconds(lambda: torch.add(x, y, out=out)) for _ in range(5)]
+    return 3 * x.nbytes / min(times)
 
 
 def _first_turn(step: Callable[[], None]) -> Cost:

@@ -1,10 +1,10 @@
 """Each recurrence of `gabc.runtime.functional` in parallel form against the plain loop over time.
 
-Prints a Markdown table for forward and backward on this CPU: the processor time of each form, their
-ratio, how the time of the parallel form grows from the first length to the last, and the memory
-each took at its peak beside its arguments. Linux only (the peak is the kernel's count of resident
-memory). Run from the project's root:
-`OMP_NUM_THREADS=1 python benchmarks/recurrences.py [WORD of a case ...]`.
+Prints a Markdown table for forward and backward on this CPU: the time of each form, their ratio,
+the largest ratio that memory allows (scans of elements only), how the time of the parallel form
+grows from the first length to the last, and the memory each took at its peak beside its arguments.
+Linux only (the peak is the kernel's count of resident memory). Run from the project's root, with as
+many threads as wanted: `OMP_NUM_THREADS=2 python benchmarks/recurrences.py [WORD of a case ...]`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from measure import interleaved, machine, prepare
+from measure import bandwidth, interleaved, machine, prepare
 from torch import Tensor
 
+from gabc.runtime.functional.delta_product import delta_product
 from gabc.runtime.functional.delta_rule import delta_rule
 from gabc.runtime.functional.linear_attention import linear_attention
 from gabc.runtime.functional.linear_scan import linear_scan
@@ -26,6 +27,11 @@ from gabc.runtime.functional.max_plus import max_plus_scan
 LENGTHS = (512, 2048)
 ROUNDS = 3
 HEADS, KEYS, VALUES = 4, 64, 64
+UPDATES = 2
+
+ARRAYS = 9
+"""What forward and backward of a scan of elements must read and write, each as large as all states:
+a, b and h; a, dh and db; db, h and da."""
 
 Recurrence = Callable[..., Tensor]
 Case = tuple[str, Recurrence, Recurrence, list[Tensor]]
@@ -86,6 +92,27 @@ def delta_loop(
     return torch.stack(outputs, 1)
 
 
+def product_loop(
+    q: Tensor,
+    l: Tensor,  # noqa: E741
+    r: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+) -> Tensor:
+    S, outputs = q.new_zeros(len(q), HEADS, KEYS, VALUES), []
+    for q_t, l_t, r_t, k_t, v_t, g_t in zip(
+        *(x.unbind(1) for x in (q, l, r, k, v, g)), strict=True
+    ):
+        a = g_t.exp()[..., None, None]
+        for j in range(UPDATES):
+            u = l_t[:, j].unsqueeze(-2) @ S
+            S = (a * S if j == 0 else S) + r_t[:, j].unsqueeze(-1) * u
+            S = S + k_t[:, j].unsqueeze(-1) * v_t[:, j].unsqueeze(-2)
+        outputs.append((q_t.unsqueeze(-2) @ S).squeeze(-2))
+    return torch.stack(outputs, 1)
+
+
 def cases(length: int) -> Iterator[Case]:
     for batch, sizes in ((1, (512,)), (4, (512,)), (1, (512, 16))):
         name = f"B={batch}, S={list(sizes)}"
@@ -119,6 +146,15 @@ def cases(length: int) -> Iterator[Case]:
                 partial(delta_rule, decay=decay),
                 [q, k, -beta * k, beta * k, v, decays[decay].log()],
             )
+        k = F.normalize(torch.randn(batch, length, UPDATES, HEADS, KEYS), dim=-1)
+        v = torch.randn(batch, length, UPDATES, HEADS, VALUES)
+        beta = 2.0 * torch.rand(batch, length, UPDATES, HEADS, 1)
+        yield (
+            f"delta_product {UPDATES} updates, B={batch}",
+            product_loop,
+            delta_product,
+            [q, k, -beta * k, beta * k, v, decays["head"].log()],
+        )
 
 
 def step(function: Recurrence, arguments: list[Tensor], gradient: Tensor) -> None:
@@ -129,12 +165,13 @@ def step(function: Recurrence, arguments: list[Tensor], gradient: Tensor) -> Non
 def main() -> None:
     prepare()
     torch.manual_seed(0)
-    print(f"{machine()}\n")
+    rate = bandwidth()
+    print(f"{machine()}, {rate / 1e9:.1f} GB/s\n")
     print(
-        "| recurrence | L | loop, ms | parallel, ms | loop / parallel | growth "
+        "| recurrence | L | loop, ms | parallel, ms | loop / parallel | of at most | growth "
         "| loop, MiB | parallel, MiB |"
     )
-    print("|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|")
     before: dict[str, float] = {}
     for length in LENGTHS:
         for name, *forms, arguments in cases(length):
@@ -145,9 +182,11 @@ def main() -> None:
             loop, parallel = interleaved(steps, ROUNDS)
             growth = f"{parallel.seconds / before[name]:.1f}" if name in before else ""
             before[name] = parallel.seconds
+            least = ARRAYS * gradient.nbytes / rate
+            most = f"{loop.seconds / least:.1f}" if "scan" in name else ""
             print(
                 f"| {name} | {length} | {loop.seconds * 1e3:.1f} | {parallel.seconds * 1e3:.1f} "
-                f"| {loop.seconds / parallel.seconds:.1f} | {growth} "
+                f"| {loop.seconds / parallel.seconds:.1f} | {most} | {growth} "
                 f"| {loop.mebibytes:.0f} | {parallel.mebibytes:.0f} |",
                 flush=True,
             )

@@ -15,7 +15,7 @@ from gabc.passes import optimise
 
 GOLDEN = Path(__file__).parent / "golden"
 SEEDS = ("gpt2", "mamba2", "retnet", "rwkv6", "ttt")
-CASES = [(seed, False) for seed in SEEDS] + [("gpt2", True)]
+CASES = [(name, False) for name in (*SEEDS, "deltaproduct")] + [("gpt2", True)]
 
 
 @pytest.mark.parametrize(("seed", "standalone"), CASES)

@@ -6,15 +6,21 @@ import json
 from pathlib import Path
 
 import pytest
+from decode.compare import assert_equals_whole
+from designs import example
 from generator.blocks import block_nodes, compiled, interpreted, leaves_of
 from generator.compare import differences
 from generator.recurrent_designs import DESIGNS, WIDTH
+from measured_cost import VOCAB, measure
 
+from gabc.check.cost import cost, value_at
 from gabc.check.report import check
 from gabc.cli.main import main
 from gabc.cli.show_recurrences import NOTHING
 from gabc.elaborate.scales import parse_scale
 from gabc.graph.instance import Stack
+from gabc.ops.verify import verify
+from gabc.passes import optimise
 from gabc.passes.recurrences import parallelise
 from gabc.recurrences.classify import classify
 from gabc.recurrences.facts import Remedy
@@ -92,6 +98,7 @@ LIBRARY = {
     "from std.delta import DeltaNet": ("delta rule",),
     "from std.delta import GatedDeltaNet": ("delta rule",),
     "from std.delta import KimiDeltaAttention": ("delta rule",),
+    "from std.delta import GatedDeltaProduct": ("delta product",),
     "from std.rwkv import RWKV4TimeMix": ("max-plus", "elementwise", "elementwise"),
     "from std.rwkv import RWKV7TimeMix": ("delta rule",),
     "from std.recurrent import LRU": ("elementwise", "elementwise"),
@@ -147,6 +154,80 @@ def test_show(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert [state["class"] for state in found["states"]] == [*DESIGNS["mlstm"].classes]
     main(["show", str(EXAMPLES / "gpt2.gab"), "--recurrences"])
     assert capsys.readouterr().out.strip() == NOTHING
+
+
+def test_show_counts_the_updates(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = EXAMPLES / "deltaproduct.gab"
+    main(["show", str(path), "--recurrences"])
+    assert "S: delta product, 2 updates one after another, one decay per head" in (
+        capsys.readouterr().out
+    )
+    four = tmp_path / "four.gab"
+    four.write_text(path.read_text(encoding="utf-8").replace("steps: int = 2", "steps: int = 4"))
+    main(["show", str(four), "--recurrences", "--json"])
+    (found,) = json.loads(capsys.readouterr().out)["recurrences"]
+    assert [state["updates"] for state in found["states"]] == [4]
+
+
+@pytest.mark.parametrize("length", [64, 100])
+def test_cost_of_a_delta_product(length: int) -> None:
+    """Its products are those of a delta rule over twice as many steps."""
+    stack = optimise(example("deltaproduct", "64x1"))
+    found, total = measure(stack, 2, length), cost(stack, vocab_size=VOCAB).total
+    assert value_at(total.matmul, length, 2) == pytest.approx(found.forward, rel=0.03)
+    training = value_at(total.matmul + total.matmul_backward, length, 2)
+    assert training == pytest.approx(found.training, rel=0.03)
+
+
+@pytest.mark.parametrize("name", ["deltaproduct, read before", "gated deltaproduct of six"])
+def test_a_delta_product_is_one_call(name: str) -> None:
+    parallel = parallelise(stack_of(name))
+    (node,) = block_nodes(parallel, "delta_product")
+    assert node.args["read_before"] == ("before" in name)
+    for _, instance in parallel.blocks[0].walk():
+        if instance.graph is not None:
+            verify(instance.graph, instance)
+
+
+OTHERWISE = """
+gab Product
+
+unit Product(heads: int = 2, steps: int = 3) {
+    dim H = heads
+    dim K = D / H
+    w = Linear(D, steps * D)
+    forward(X) {
+        k = rearrange(w(X), "b l (n h k) -> b l n h k", n=steps, k=K)
+        o = scan(k) {
+            state S: [B, H, K, K] = 0.0
+            for j in range(steps) {
+                old = einsum("b h k, b h k v -> b h v", k[:, j], S)
+                S = einsum("b h k, b h v -> b h k v", k[:, j], k[:, 0] - old) + S
+            }
+            return einsum("b h k, b h k v -> b h v", k[:, 1], S)
+        }
+        return X + rearrange(o, "b l h v -> b l (h v)")
+    }
+}
+"""
+"""The states between the updates are [B, D / K, K, K], which equals the state's type."""
+
+
+def test_a_delta_product_whose_sizes_are_written_otherwise() -> None:
+    scale = parse_scale(f"{WIDTH}x1")
+    stack = check(Source("step.gab", OTHERWISE), scales=(scale,)).stacks[scale.name]
+    parallel = parallelise(stack)
+    assert block_nodes(parallel, "delta_product")
+    state = leaves_of(stack, 9)
+    loop = interpreted(stack, state)
+    assert not differences(loop, interpreted(parallel, state))
+    assert not differences(loop, compiled(parallel, state))
+
+
+@pytest.mark.parametrize("name", [name for name in PARALLEL if "deltaproduct" in name])
+def test_a_delta_product_decodes(name: str) -> None:
+    stack = stack_of(name)
+    assert_equals_whole(stack, optimise(stack))
 
 
 def test_a_state_too_large_to_keep_stays_a_loop() -> None:

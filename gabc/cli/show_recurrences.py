@@ -17,6 +17,7 @@ _FORMS = {
     "max-plus": "m = max(m + f, i)",
     "decayed outer product": "S = a * S + k v^T",
     "delta rule": "S = a * S + r (l^T S) + k v^T",
+    "delta product": "S = a * S + r (l^T S) + k v^T, then S = S + r (l^T S) + k v^T",
 }
 
 
@@ -45,7 +46,12 @@ def recurrence_document(found: Sequence[RecurrenceFacts]) -> list[dict[str, obje
             "place": _place(facts.span),
             "parallel": facts.is_parallel,
             "states": [
-                {"name": state.name, "class": state.kind.value, "decay": state.decay or None}
+                {
+                    "name": state.name,
+                    "class": state.kind.value,
+                    "decay": state.decay or None,
+                    "updates": state.updates,
+                }
                 for state in facts.states
             ],
             "operations_per_step": facts.launches,
@@ -59,7 +65,8 @@ def recurrence_document(found: Sequence[RecurrenceFacts]) -> list[dict[str, obje
 def _state(state: StateFacts) -> str:
     kind = state.kind.value
     decay = {"": "", "none": ", no decay"}.get(state.decay, f", one decay per {state.decay}")
-    return f"{state.name}: {kind}{decay}  [{_FORMS[kind]}]"
+    updates = "" if state.updates == 1 else f", {state.updates} updates one after another"
+    return f"{state.name}: {kind}{updates}{decay}  [{_FORMS[kind]}]"
 
 
 def _cost(facts: RecurrenceFacts, length: int) -> str:

@@ -40,6 +40,7 @@ _NAMES = {
     "attend": "attended",
     "linear_attention": "read",
     "delta_rule": "read",
+    "delta_product": "read",
     "linear_scan": "h",
     "max_plus_scan": "m",
     **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge"), "is_true"),

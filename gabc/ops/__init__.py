@@ -17,6 +17,7 @@ from gabc.ops import (
     patterns,
     pointwise,
     recurrence,
+    recurrence_products,
     recurrence_scans,
     reductions,
     routing,
@@ -49,6 +50,7 @@ _FAMILIES: tuple[tuple[Primitive, ...], ...] = (
     initial.PRIMITIVES,
     spread.PRIMITIVES,
     recurrence.PRIMITIVES,
+    recurrence_products.PRIMITIVES,
     recurrence_scans.PRIMITIVES,
     routing.PRIMITIVES,
 )

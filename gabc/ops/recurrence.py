@@ -72,14 +72,14 @@ class _MatrixRecurrence(Primitive):
         return decay * S + at["k"].unsqueeze(-1) * at["v"].unsqueeze(-2)
 
     def reference(self, args: Mapping[str, Evaluated]) -> torch.Tensor:
-        k, v = tensor(args, "k"), tensor(args, "v")
-        decay = _factor(args, k, v)
+        q, v = tensor(args, "q"), tensor(args, "v")
+        decay = _factor(args, q, v)
         names = (*self.vectors, "v")
-        shape = (k.shape[0], *k.shape[2:], v.shape[-1])
+        shape = (q.shape[0], *q.shape[2:], v.shape[-1])
         initial = optional_tensor(args, "initial")
-        S = k.new_zeros(shape) if initial is None else initial.expand(shape)
+        S = q.new_zeros(shape) if initial is None else initial.expand(shape)
         outputs = []
-        for t in range(k.shape[1]):
+        for t in range(q.shape[1]):
             at = {name: tensor(args, name)[:, t] for name in names}
             after = self.step(S, decay[:, t], at)
             read = S if flag(args, "read_before") else after
@@ -127,12 +127,12 @@ class _MatrixRecurrence(Primitive):
         return call_code(lowering.helper(self.name), *texts)
 
 
-def _factor(args: Mapping[str, Evaluated], k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+def _factor(args: Mapping[str, Evaluated], q: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     """What the state is multiplied by: [B, L, H, K, V], expanded."""
-    shape = (*k.shape, v.shape[-1])
+    shape = (*q.shape, v.shape[-1])
     log_decay = optional_tensor(args, "log_decay")
     if log_decay is None:
-        return k.new_ones(()).expand(shape)
+        return q.new_ones(()).expand(shape)
     match text(args, "decay"):
         case "head":
             log_decay = log_decay[..., None, None]

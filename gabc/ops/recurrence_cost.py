@@ -7,6 +7,7 @@ is no power of two is filled up, which is left out here.
 from __future__ import annotations
 
 from gabc.dims import Dim
+from gabc.dims.poly import product
 from gabc.graph.types import ONE
 from gabc.ops.cost import ZERO, Kept, Site, Work
 
@@ -25,22 +26,27 @@ def linear_attention_cost(site: Site) -> Work:
     rows = batch * heads * count
     scores, state = rows * size * size, rows * width * values
     steps = rows * size
-    by_values = scores - steps if kind == "value" else scores
-    # With a decay per key or value, blocks of steps are joined in pairs.
-    by_keys = 2 * scores * width if kind in ("none", "head") else (scores - steps) * width
-    inside = 2 * scores * values if kind != "value" else by_values * values
+    # With a decay per key or value, blocks of steps are joined in pairs, those of one step without
+    # a matrix product.
+    joined = steps * Dim.apply("max", size - 2, ZERO)
+    by_keys = joined * width if kind == "key" else 2 * scores * width
+    inside = joined * values if kind == "value" else 2 * scores * values
     # The last chunk's state is read by no one, and the first chunk reads none that is not zero.
     has_initial = site.optional("initial") is not None
     written = 2 * steps * width * values * (count - 1) / count
     read = 2 * steps * width * values * (ONE if has_initial else Dim.apply("min", count - 1, ONE))
     gradients = [x is not None and site.has_gradient(x) for x in (q, k, v, log_decay)]
     in_q, in_k, in_v, in_decay = gradients
-    in_keys = (in_q or (in_decay and kind == "key"), in_k or (in_decay and kind == "key"))
     in_scores = in_q or in_k or (in_decay and kind != "value")
     in_values = in_v or (in_decay and kind == "value")
+    # The joins have all their gradients or none.
+    of_keys = 2 * by_keys * in_scores if kind == "key" else by_keys * (in_q + in_k)
+    of_inside = inside * (in_scores + in_values)
+    if kind == "value":
+        of_inside = (inside + (scores - steps) * values) * (in_scores or in_values)
     backward = (
-        by_keys * sum(in_keys)
-        + inside * (in_scores + in_values)
+        of_keys
+        + of_inside
         + written * ((in_k or (in_decay and kind != "value")) + in_values)
         + read * ((in_q or (in_decay and kind != "value")) + (in_k or in_v or in_decay))
     )
@@ -62,8 +68,12 @@ def linear_attention_cost(site: Site) -> Work:
 
 
 def delta_rule_cost(site: Site) -> Work:
-    """The WY form: scores of two pairs of vectors, a triangular system, a loop over the chunks."""
-    batch, length, heads, width = site.dims(site.value("k"))
+    """The WY form: scores of two pairs of vectors, a triangular system, a loop over the chunks.
+
+    Several updates in a step are as many steps.
+    """
+    batch, length, *updates, heads, width = site.dims(site.value("k"))
+    length = product([length, *updates])
     values = site.dims(site.value("v"))[-1]
     most = Dim.apply("max", Dim.const(8), Dim.apply("min", _CHUNK, 2 * width))
     size = Dim.apply("min", most, length)
@@ -73,14 +83,8 @@ def delta_rule_cost(site: Site) -> Work:
     per_key = site.optional("log_decay") is not None and site.args["decay"] == "key"
     by_keys = 4 * (scores - steps) * width if per_key else 8 * scores * width
     both = width + values
-    matmul = (
-        by_keys
-        + 2 * scores * (both + 2 * values)
-        + 2 * steps * width * both
-        + 4 * steps * width * values
-        + 2 * state * width
-    )
-    system = scores * both
+    matmul = by_keys + 2 * scores * (width + 4 * values) + 8 * steps * width * values
+    system = scores * size
     kept = 4 * scores + 2 * steps * (4 * width + values) + 3 * steps * both
     kept = kept + 3 * state + rows * width * width
     has_gradient = bool(site.gradients())

@@ -51,7 +51,7 @@ def max_plus(body: Body, lifter: Lifter, carried: Carried) -> bool:
     shifted = own[0]
     assert isinstance(shifted, Value)
     forms = Forms(body, (carried.current,), (carried.current,))
-    update = update_of(forms.of(carried.current), forms.of(shifted), shifted.span)
+    update = update_of(forms.of(carried.current).axes, forms.of(shifted), shifted.span)
     if update.mixed or not is_one(update.kept):
         return False
     i = others[0]

@@ -15,6 +15,7 @@ class RecurrenceClass(Enum):
     MAX_PLUS = "max-plus"  # m = max(m + f, i)
     OUTER_PRODUCT = "decayed outer product"  # S = diag(a) S + k v^T
     DELTA = "delta rule"  # S = diag(a) S + r (l^T S) + k v^T
+    DELTA_PRODUCT = "delta product"  # several delta rules, one after another
     SEQUENTIAL = "sequential"  # a loop over time
     CHUNKED = "chunked"  # a loop over chunks, as the author wrote it
 
@@ -26,16 +27,21 @@ class Remedy(StrEnum):
     DECAY = "write the decay as `exp(...)` or `sigmoid(...)`, which are above zero"
     CALL = "call the unit before the `scan`, on what does not depend on the state"
     MATRIX = "let the state be scaled by a diagonal, or changed by `r (l^T S)`"
+    FIRST = "let the state decay before the first of its updates"
     ORDER = "let the states depend on one another in one order only"
 
 
 @dataclass(frozen=True, slots=True)
 class StateFacts:
-    """One state. `decay` is "none", "head", "key" or "value", or empty where it is no matrix."""
+    """One state. `decay` is "none", "head", "key" or "value", or empty where it is no matrix.
+
+    `updates` of rank one follow on each other in a step.
+    """
 
     name: str
     kind: RecurrenceClass
     decay: str = ""
+    updates: int = 1
 
 
 @dataclass(frozen=True, slots=True)

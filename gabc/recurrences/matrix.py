@@ -17,7 +17,7 @@ from gabc.recurrences.build import product, spread, total
 from gabc.recurrences.facts import Remedy
 from gabc.recurrences.lift import Lifter
 from gabc.recurrences.logarithm import Logarithms, positive_number
-from gabc.recurrences.roles import Query, Roles
+from gabc.recurrences.roles import Query, Roles, Written
 from gabc.recurrences.terms import Factor, Letter, NotAffine, Term, letters_for
 from gabc.recurrences.update import letters_of, same_factors
 
@@ -64,7 +64,7 @@ class Matrix:
         for known, when, value in self._calls:
             if when == is_before and same_factors(known, q):
                 return value
-        outputs = [self._call(q, is_before, number) for number in range(len(self.roles.pairs))]
+        outputs = [self._call(q, is_before, number) for number in range(self.roles.pairs)]
         merged = outputs[0]
         for other in outputs[1:]:
             merged = self.lifter.add("add", {"a": merged, "b": other}, merged.type)
@@ -77,18 +77,36 @@ class Matrix:
     def _call(self, q: Term, is_before: bool, number: int) -> Value:
         """The parallel form for one of the outer products: the recurrence is linear in them."""
         roles = self.roles
-        k, v = roles.pairs[number]
         args: dict[str, Argument] = {"q": self._keys(q)}
+        parts = [self._vectors(update, number) for update in roles.updates]
         op = "linear_attention"
-        if roles.l is not None:
-            op = "delta_rule"
-            args |= {"l": self._keys(roles.l), "r": self._keys(*roles.r)}
-        args |= {"k": self._keys(k), "v": self._laid((v,), roles.values)}
+        if roles.is_delta:
+            op = "delta_rule" if len(parts) == 1 else "delta_product"
+        for name in parts[0]:
+            args[name] = self._stacked([part[name] for part in parts], f"{name}_updates")
         args |= {"log_decay": self._log, "decay": roles.decay, "read_before": is_before}
         args["initial"] = self._initial() if number == 0 else None
-        written = args["v"]
-        assert isinstance(written, Value)
-        return self.lifter.add(op, args, written.type, span=self.carried.next.span)
+        return self.lifter.add(op, args, parts[0]["v"].type, span=self.carried.next.span)
+
+    def _vectors(self, update: Written, number: int) -> dict[str, Value]:
+        """What one update reads and writes, with one of its outer products, or none left."""
+        found: dict[str, Value] = {}
+        if self.roles.is_delta:
+            found["l"] = self._keys(*([] if update.l is None else [update.l]))
+            found["r"] = self._keys(*update.r)
+        pair = update.pairs[number : number + 1]
+        found["k"] = self._keys(*(k for k, _ in pair))
+        found["v"] = self._laid([v for _, v in pair], self.roles.values)
+        return found
+
+    def _stacked(self, parts: Sequence[Value], name: str) -> Value:
+        """[B, L, ...] of each update as [B, L, updates, ...]; that of one alone as it is."""
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        dims = (*first.type.dims[:2], Dim.const(len(parts)), *first.type.dims[2:])
+        args: dict[str, Argument] = {"xs": tuple(parts), "axis": 2}
+        return self.lifter.add("stack", args, first.type.with_dims(dims), name)
 
     # ------------------------------------------------------------------- layouts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gabc.graph.nodes import Value
@@ -27,10 +28,19 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Roles:
-    """A state [B, heads, key, values] in letters. `kept` is the decay's terms, empty for none.
+class Written:
+    """An update: `pairs` are the k and v of each outer product; `l` and `r` the delta rule's."""
 
-    `pairs` are the k and v of each outer product; `l` and `r` those of the delta rule's.
+    l: Term | None  # noqa: E741
+    r: tuple[Term, ...]
+    pairs: tuple[tuple[Term, Term], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """A state [B, heads, key, values] in letters, and its updates one after another.
+
+    `kept` is the terms of the decay, empty for none; it comes with the first update.
     """
 
     axes: Axes
@@ -40,27 +50,35 @@ class Roles:
     values: tuple[Letter, ...]
     kept: tuple[Term, ...]
     decay: str
-    pairs: tuple[tuple[Term, Term], ...]
-    l: Term | None  # noqa: E741
-    r: tuple[Term, ...]
+    updates: tuple[Written, ...]
     reads: dict[Value, tuple[Query, ...]]
+
+    @property
+    def is_delta(self) -> bool:
+        return any(update.l is not None for update in self.updates)
+
+    @property
+    def pairs(self) -> int:
+        """The most outer products that one update adds."""
+        return max(len(update.pairs) for update in self.updates)
 
 
 class NoRoles(Exception):
     """The state does not have this form; says why."""
 
 
-def roles_of(body: Body, update: Update, reads: dict[Value, Form], span: Span) -> Roles:
+def roles_of(body: Body, updates: Sequence[Update], reads: dict[Value, Form], span: Span) -> Roles:
     """Raises `NotAffine`: why there is no such reading of the axes."""
-    places = {low.place for low in update.mixed}
+    axes = updates[0].axes
+    places = {low.place for update in updates for low in update.mixed}
     if len(places) > 1:
         raise NotAffine("the state is mixed along two of its axes", span, Remedy.MATRIX)
-    candidates = places or {i for i in range(1, len(update.axes)) if update.axes[i] is not None}
+    candidates = places or {i for i in range(1, len(axes)) if axes[i] is not None}
     reason = "it is a vector for each row, and no matrix"
     # The last axis but one is the key's by habit, so it is tried first.
-    for place in sorted(candidates, key=lambda i: (i != len(update.axes) - 2, i)):
+    for place in sorted(candidates, key=lambda i: (i != len(axes) - 2, i)):
         try:
-            return _Reading(body, update, place).roles(reads)
+            return _Reading(body, updates, place).roles(reads)
         except NoRoles as failure:
             reason = str(failure)
     raise NotAffine(reason, span, Remedy.MATRIX)
@@ -70,7 +88,7 @@ def require_low_rank(body: Body, update: Update, span: Span) -> None:
     """Raises `NotAffine` where the state's rows are mixed by more than `r l^T`."""
     for low in update.mixed:
         try:
-            _Reading(body, update, low.place).low_rank()
+            _Reading(body, (update,), low.place).low_rank(update)
         except NoRoles as failure:
             raise NotAffine(str(failure), span, Remedy.MATRIX) from None
 
@@ -80,11 +98,11 @@ class _Reading:
     """The axes if that at `place` is the key's."""
 
     body: Body
-    update: Update
+    updates: Sequence[Update]
     place: int
 
     def __post_init__(self) -> None:
-        axes = self.update.axes
+        self.axes = axes = self.updates[0].axes
         batch, key = axes[0], axes[self.place]
         assert batch is not None
         assert key is not None
@@ -93,22 +111,35 @@ class _Reading:
 
     def roles(self, reads: dict[Value, Form]) -> Roles:
         queries = {value: self._queries(form) for value, form in reads.items()}
-        l, r = self.low_rank()  # noqa: E741
+        mixed = [self.low_rank(update) for update in self.updates]
         sides = [part.q for parts in queries.values() for part in parts if part.q is not None]
-        sides += [*([l] if l is not None else []), *r]
+        for l, r in mixed:  # noqa: E741
+            sides += [*([l] if l is not None else []), *r]
         heads = letters_of(sides)
-        pairs = self._pairs(heads)
-        heads |= letters_of(k for k, _ in pairs)
-        decay = self._decay(heads, l is not None)
+        written = []
+        for update, (l, r) in zip(self.updates, mixed, strict=True):  # noqa: E741
+            pairs = self._pairs(update, heads)
+            heads |= letters_of(k for k, _ in pairs)
+            written.append(Written(l, r, pairs))
+        if not any(part.pairs for part in written):
+            raise NoRoles("nothing is added to the state")
+        decayed = self.updates[0].kept
+        decay = self._decay(heads, any(part.l is not None for part in written))
         values = tuple(letter for letter in self.others if letter not in heads)
         if not values:
             raise NoRoles("no axis is left for the values")
-        if not self.update.kept:
+        if not decayed:
             raise NoRoles("the state is forgotten at each step")
-        kept = () if is_one(self.update.kept) else self.update.kept
-        own = tuple(letter for letter in self.others if letter in heads)
         return Roles(
-            self.update.axes, self.batch, own, self.key, values, kept, decay, pairs, l, r, queries
+            axes=self.axes,
+            batch=self.batch,
+            heads=tuple(letter for letter in self.others if letter in heads),
+            key=self.key,
+            values=values,
+            kept=() if is_one(decayed) else decayed,
+            decay=decay,
+            updates=tuple(written),
+            reads=queries,
         )
 
     def _queries(self, form: Form) -> tuple[Query, ...]:
@@ -120,11 +151,9 @@ class _Reading:
     def _query(self, term: Term, form: Form) -> Query:
         assert term.use is not None
         names = {
-            own: axis
-            for own, axis in zip(term.use.axes, self.update.axes, strict=True)
-            if own is not None
+            own: axis for own, axis in zip(term.use.axes, self.axes, strict=True) if own is not None
         }
-        if len(set(names.values())) < len([a for a in self.update.axes if a is not None]):
+        if len(set(names.values())) < len([a for a in self.axes if a is not None]):
             raise NoRoles("only the diagonal of the state is read")
         target = tuple(None if a is None else names.get(a, a) for a in form.axes)
         if self.key in target:
@@ -139,10 +168,10 @@ class _Reading:
             raise NoRoles("several queries read the state at once")
         return Query(q, post, is_before, target)
 
-    def low_rank(self) -> tuple[Term | None, tuple[Term, ...]]:
+    def low_rank(self, update: Update) -> tuple[Term | None, tuple[Term, ...]]:
         found: list[tuple[Term, list[Term]]] = []
         outer = {*self.others, self.batch, self.key}
-        for low in self.update.mixed:
+        for low in update.mixed:
             for term in self._taken_apart(low.term, low.inner, {self.key}):
                 left, rest = connected(term, low.inner, outer)
                 if self.key in letters_of([left]):
@@ -158,21 +187,22 @@ class _Reading:
             return None, ()
         if len(found) > 1:
             # One r for several l: the roles of the two are exchanged.
-            raise NoRoles(f"what is mixed has rank {len(found)}, and the parallel form rank 1")
+            raise NoRoles(
+                f"the state is changed by a sum of {len(found)} products `r (l^T S)` of the same "
+                "S, and the parallel form takes them one after another only"
+            )
         left, rights = found[0]
         return left, tuple(rights)
 
-    def _pairs(self, heads: set[Letter]) -> tuple[tuple[Term, Term], ...]:
+    def _pairs(self, update: Update, heads: set[Letter]) -> tuple[tuple[Term, Term], ...]:
         pairs = []
         outer = {*self.others, self.batch, self.key}
-        for added in self.update.added:
+        for added in update.added:
             for term in self._taken_apart(added, self.key, {*self.others} - heads):
                 k, v = connected(term, self.key, outer)
                 if not k.factors:
                     raise NoRoles("what is added is the same for all keys")
                 pairs.append((k, v))
-        if not pairs:
-            raise NoRoles("nothing is added to the state")
         if len(pairs) > MAX_RANK:
             raise NoRoles(f"{len(pairs)} outer products are added in one step")
         return tuple(pairs)
@@ -189,7 +219,7 @@ class _Reading:
 
     def _decay(self, heads: set[Letter], is_delta: bool) -> str:
         """The kind of decay; axes that it distinguishes become heads where that is possible."""
-        own = letters_of(self.update.kept) - {self.batch}
+        own = letters_of(self.updates[0].kept) - {self.batch}
         free = [letter for letter in self.others if letter not in heads]
         decaying = [letter for letter in free if letter in own]
         if self.key in own:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gabc.dims.poly import product
@@ -13,14 +13,15 @@ from gabc.graph.types import B, L
 from gabc.ops.lift import CannotLift
 from gabc.recurrences.affine import Forms
 from gabc.recurrences.body import Body
+from gabc.recurrences.composition import updates_of
 from gabc.recurrences.elements import linear, max_plus
 from gabc.recurrences.facts import RecurrenceClass, RecurrenceFacts, Remedy, StateFacts
 from gabc.recurrences.lift import Lifter, UnitCalled
 from gabc.recurrences.matrix import Matrix
-from gabc.recurrences.roles import Roles, require_low_rank, roles_of
+from gabc.recurrences.roles import Roles, roles_of
 from gabc.recurrences.rotation import rotation
 from gabc.recurrences.terms import NotAffine
-from gabc.recurrences.update import Reads, Update, update_of
+from gabc.recurrences.update import Reads, Update
 
 PER_LAUNCH = 16_384
 """Elements of a state for each operation of the loop, up to which its trajectory is worth keeping.
@@ -160,22 +161,21 @@ class _Solver:
         node = self.body.definition(carried.next)
         if node is not None and node.op == "maximum" and max_plus(self.body, self.lifter, carried):
             return StateFacts(name, RecurrenceClass.MAX_PLUS)
-        forms = Forms(self.body, (carried.current,), (carried.current,))
-        update = update_of(forms.of(carried.current), forms.of(carried.next), carried.next.span)
+        updates = updates_of(self.body, carried)
         reason = NotAffine("it is a vector for each row, and no matrix", carried.next.span)
-        if carried.current.type.rank > 2 or update.mixed:
-            require_low_rank(self.body, update, carried.next.span)
+        is_mixed = any(update.mixed for update in updates)
+        if carried.current.type.rank > 2 or is_mixed:
             try:
-                return self._matrix(carried, update)
+                return self._matrix(carried, updates)
             except NotAffine as failure:
                 reason = failure
-        if update.mixed:
+        if is_mixed:
             raise reason
         self._require_small(carried, reason)
-        linear(self.body, self.lifter, carried, update)
+        linear(self.body, self.lifter, carried, updates[0])
         return StateFacts(name, RecurrenceClass.ELEMENTWISE)
 
-    def _matrix(self, carried: Carried, update: Update) -> StateFacts:
+    def _matrix(self, carried: Carried, updates: Sequence[Update]) -> StateFacts:
         reads = Reads(
             self.body, Forms(self.body, (carried.current,), (carried.current, carried.next))
         )
@@ -184,11 +184,13 @@ class _Solver:
         for other in self.body.region.carried:
             if other is not carried:
                 reads.visit(other.next)
-        roles: Roles = roles_of(self.body, update, reads.found, carried.next.span)
+        roles: Roles = roles_of(self.body, updates, reads.found, carried.next.span)
         Matrix(self.body, self.lifter, carried, roles, self._numbers()).prepare()
-        kind = RecurrenceClass.OUTER_PRODUCT if roles.l is None else RecurrenceClass.DELTA
+        kind = RecurrenceClass.DELTA if roles.is_delta else RecurrenceClass.OUTER_PRODUCT
+        if len(updates) > 1:
+            kind = RecurrenceClass.DELTA_PRODUCT
         decay = roles.decay if roles.kept else "none"
-        return StateFacts(carried.current.name, kind, decay)
+        return StateFacts(carried.current.name, kind, decay, len(updates))
 
     def _numbers(self) -> Environment:
         return {} if self.instance is None else self.instance.env

@@ -32,9 +32,11 @@ class Update:
     added: tuple[Term, ...]
 
 
-def update_of(state: Form, after: Form, span: Span) -> Update:
-    """Raises `NotAffine` where the state's elements meet otherwise than along one axis."""
-    axes = state.axes
+def update_of(axes: Axes, after: Form, span: Span) -> Update:
+    """The step of a state with these axes.
+
+    Raises `NotAffine` where the state's elements meet otherwise than along one axis.
+    """
     kept, mixed, added = [], [], []
     for term in after.placed(axes):
         if term.use is None:

@@ -70,11 +70,20 @@ class Design:
 
 
 OUTER, DELTA, ELEMENT = "decayed outer product", "delta rule", "elementwise"
+PRODUCT = "delta product"
 MAX_PLUS, LOOP = "max-plus", "sequential"
 
+MATRIX = "q, k, v, g, w, beta, a"
 KV = "k[:, :, :, None] * v[:, :, None, :]"
 READ = 'return einsum("b h k, b h k v -> b h v", q, S)'
 ZERO = "state S: [B, H, K, V] = 0.0"
+UPDATE = (
+    'old = einsum("b h k, b h k v -> b h v", {k}, S)\n'
+    "    S = S + {k}[..., None] * ({rate}[..., None] * (v - old))[:, :, None, :]"
+)
+ONE, TWO = UPDATE.format(k="k", rate="beta"), UPDATE.format(k="a", rate="2.0 * beta")
+THREE = UPDATE.format(k="(k - 0.5 * a)", rate="-g")
+DECAY = "S = exp(g)[:, :, None, None] * S"
 OLD = 'old = einsum("b h k, b h k v -> b h v", k, S)'
 
 
@@ -91,6 +100,10 @@ def delta(decay: str, *lines: str, **options: str) -> Design:
     return Design(scan(*lines, **options), (DELTA,), (decay,))
 
 
+def product(decay: str, *lines: str, head: str = MATRIX, before: str = "") -> Design:
+    return Design(scan(*lines, head=head, before=before), (PRODUCT,), (decay,))
+
+
 def element(*lines: str, head: str = "x, z", before: str = "") -> Design:
     return Design(scan(*lines, head=head, before=before), (ELEMENT,), ("",), VECTOR)
 
@@ -105,7 +118,6 @@ def loop(
     return Design(scan(*lines, head=head, before=before), (LOOP,), (), result, reason)
 
 
-MATRIX = "q, k, v, g, w, beta, a"
 H0 = "state h: [B, D] = 0.0"
 
 DESIGNS: Mapping[str, Design] = {
@@ -333,6 +345,48 @@ o = scan(x, n) {
         "S = S + k[..., None] * (beta[..., None] * (v - old))[:, :, None]",
         "return old",
     ),
+    # ------------------------------------------------------------- products of delta rules
+    "deltaproduct": product("none", ZERO, ONE, TWO, READ),
+    "gated deltaproduct": product("head", ZERO, DECAY, ONE, TWO, READ),
+    "gated deltaproduct of six": product("head", ZERO, DECAY, *[ONE, TWO, THREE] * 2, READ),
+    "deltaproduct, a decay per key": product(
+        "key", ZERO, "S = exp(w)[..., None] * S", ONE, TWO, THREE, READ
+    ),
+    "deltaproduct, read before": product(
+        "head", ZERO, 'y = einsum("b h k, b h k v -> b h v", q, S)', DECAY, ONE, TWO, "return y"
+    ),
+    "deltaproduct, read between and after": product(
+        "head",
+        ZERO,
+        DECAY,
+        ONE,
+        'y = einsum("b h k, b h k v -> b h v", a, S)',
+        TWO,
+        'return tanh(y) * einsum("b h k, b h k v -> b h v", q, S)',
+    ),
+    "deltaproduct, a decay after the first update": product("head", ZERO, ONE, DECAY, TWO, READ),
+    "deltaproduct, only erased first": product(
+        "none",
+        ZERO,
+        'S = S - beta[..., None, None] * k[..., None] * einsum("b h k, b h k v -> b h v", k, S)'
+        "[:, :, None]",
+        TWO,
+        READ,
+    ),
+    "deltaproduct, two outer products in an update": product(
+        "head", ZERO, DECAY, ONE, "S = S + q[..., None] * v[:, :, None]", TWO, READ
+    ),
+    "deltaproduct, transposed": product(
+        "head",
+        "state S: [B, H, V, K] = 0.0",
+        DECAY,
+        "S = S - (S @ (beta[..., None] * k)[..., None] - v[..., None]) * k[:, :, None, :]",
+        "S = S - (S @ a[..., None] - v[..., None]) * (beta[..., None] * a)[:, :, None, :]",
+        "return (S @ q[..., None])[..., 0]",
+    ),
+    "deltaproduct from a learned first state": product(
+        "head", "state S: [B, H, K, V] = rates[:, :, None]", DECAY, ONE, TWO, READ
+    ),
     # ------------------------------------------------------------- elementwise
     "ema": element(H0, "h = 0.9 * h + 0.1 * x", "return h"),
     "ema by lerp": element(H0, "h = lerp(h, x, sigmoid(z))", "return h"),
@@ -476,6 +530,42 @@ o = scan(x, n) {
         "h = 0.5 * h + 0.1 * c * z + x",
         "c = 0.5 * c + 0.1 * old",
         "return h",
+    ),
+    "a sum of two low ranks": loop(
+        "a sum of 2 products `r (l^T S)` of the same S",
+        ZERO,
+        OLD,
+        'other = einsum("b h k, b h k v -> b h v", a, S)',
+        "S = S - k[..., None] * (old - v)[:, :, None] - a[..., None] * other[:, :, None]",
+        READ,
+        head=MATRIX,
+        result=HEADS,
+    ),
+    "a sum of two low ranks after an update": loop(
+        "a sum of 3 products `r (l^T S)` of the same S",
+        ZERO,
+        THREE,
+        OLD,
+        'other = einsum("b h k, b h k v -> b h v", a, S)',
+        "S = S - k[..., None] * (old - v)[:, :, None] - a[..., None] * other[:, :, None]",
+        READ,
+        head=MATRIX,
+        result=HEADS,
+    ),
+    "deltaproduct that decays last": loop(
+        "decays between its updates", ZERO, ONE, TWO, DECAY, READ, head=MATRIX, result=HEADS
+    ),
+    "deltaproduct whose second rate reads the state": loop(
+        "the state is multiplied by itself",
+        ZERO,
+        ONE,
+        UPDATE.format(k="a", rate="sum(old, axis=-1)"),
+        READ,
+        head=MATRIX,
+        result=HEADS,
+    ),
+    "more terms than are followed": loop(
+        "more than 32 terms", H0, *["h = h + x + z"] * 20, "return h"
     ),
     "delta whose decay may be negative": loop(
         "its decay may be zero or negative",

@@ -42,6 +42,18 @@ def test_linear_attention(
 @pytest.mark.parametrize("initial", [None, "B H K V"])
 @pytest.mark.parametrize("read_before", [False, True])
 @pytest.mark.parametrize(("shape", "decay"), DECAYS)
+def test_delta_product(
+    shape: str | None, decay: str, read_before: bool, initial: str | None
+) -> None:
+    small = {"lo": -0.5, "hi": 0.5}
+    many = {name: T("B L N H K", **small) for name in "lrk"}
+    args = {"q": Q, **many, "v": T("B L N H V"), **decay_args(shape, decay, initial)}
+    check("delta_product", {**args, "read_before": read_before})
+
+
+@pytest.mark.parametrize("initial", [None, "B H K V"])
+@pytest.mark.parametrize("read_before", [False, True])
+@pytest.mark.parametrize(("shape", "decay"), DECAYS)
 def test_delta_rule(shape: str | None, decay: str, read_before: bool, initial: str | None) -> None:
     small = T("B L H K", lo=-0.5, hi=0.5)
     args = {"q": Q, "l": small, "r": small, "k": K, "v": V, **decay_args(shape, decay, initial)}

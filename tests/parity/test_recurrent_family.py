@@ -53,8 +53,8 @@ SIZES: dict[str, dict[str, int]] = {
 }
 """The designs, each with sizes at which three blocks and nine tokens show all of it."""
 
-SEQUENTIAL = {"deltaproduct", "titans", "xlstm"}
-"""Those with a recurrence that has no parallel form: products of rank two, momentum, sLSTM."""
+SEQUENTIAL = {"titans", "xlstm"}
+"""Those with a recurrence that has no parallel form: momentum, sLSTM."""
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Runs an associative recurrence outside autograd, by blocks of about sqrt(L / 2) steps.
+"""Runs an associative recurrence outside autograd, by blocks of about sqrt(L / 8) steps.
 
 Blelloch (1990), "Prefix sums and their applications", with two levels instead of log L.
 """
@@ -42,16 +42,17 @@ def run_scan(
     they are, the steps are done one after another.
     """
     length = b.shape[1]
-    size = isqrt(length // 2)
+    size = isqrt(length // 8)
     is_wide = b.device.type == "cpu" and b[:, :1].numel() > WIDE_STEP
     rest, state = slice(0, length), initial
     if size > 2 and not is_wide:
         done = length - length % size
         span = slice(length - done, length) if is_reversed else slice(0, done)
-        a_blocks, b_blocks, outs = (torch.unflatten(x[:, span], 1, (-1, size)) for x in (a, b, out))
-        starts = _block_starts(step, compose, a_blocks, b_blocks, initial, is_reversed)
+        blocks = (torch.unflatten(x[:, span], 1, (-1, size)) for x in (a, b, out))
+        a_steps, b_steps, outs = _in_order(2, is_reversed, *blocks)
+        starts = _block_starts(step, compose, a_steps, b_steps, initial, is_reversed)
         if not can_overflow or torch.isfinite(starts).all():
-            _run_steps(step, *_in_order(2, is_reversed, a_blocks, b_blocks, outs), starts)
+            _run_steps(step, a_steps, b_steps, outs, starts)
             rest = slice(0, length - done) if is_reversed else slice(done, length)
             state = out[:, length - done if is_reversed else done - 1]
     if rest.stop > rest.start:
@@ -62,13 +63,12 @@ def run_scan(
 def _block_starts(
     step: ScanStep,
     compose: Callable[..., Tensor],
-    a: Tensor,
-    b: Tensor,
+    a_steps: Sequence[Tensor],
+    b_steps: Sequence[Tensor],
     initial: Tensor,
     is_reversed: bool,
 ) -> Tensor:
-    """The state before each block of a, b [B, N, size, *S]: [B, N, *S]."""
-    a_steps, b_steps, _ = _in_order(2, is_reversed, a, b, b)
+    """The state before each of N blocks, [B, N, *S] as every step of all blocks in a and b."""
     total, end = a_steps[0].clone(), b_steps[0].clone()
     for a_t, b_t in zip(a_steps[1:], b_steps[1:], strict=True):
         step(a_t, b_t, end, end)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gabc.runtime.functional.chunk_states import chunk_states
 from gabc.runtime.functional.decayed_scores import decayed_scores
 from gabc.runtime.functional.linear_attention import (
     CHUNK,
@@ -73,48 +74,22 @@ def delta_rule_state(
     with torch.autocast(v.device.type, enabled=False):
         qc, lc, rc, kc, vc = (in_chunks(x, size, dtype) for x in (q, l, r, k, v))
         parts = decayed_scores(
-            torch.stack([lc, qc], -3),
-            torch.stack([rc, kc], -3),
+            (lc, qc),
+            (rc, kc),
             None if g is None else in_chunks(g, size, dtype),
             (True, read_before),
         )
-        (lr, lk), (qr, qk) = (x.unbind(-2) for x in parts.scores.unbind(-4))
-        read_l, read_q = parts.read.unbind(-3)
-        written_r, written_k = (x.transpose(-1, -2) for x in parts.written.unbind(-3))
-        solved = torch.linalg.solve_triangular(
-            -lr, torch.cat([read_l, lk @ vc], -1), upper=False, unitriangular=True
+        ((lr, lk), (qr, qk)), (read_l, read_q), (written_r, written_k) = parts[:3]
+        inverse = torch.linalg.solve_triangular(
+            -lr, torch.eye(size, dtype=dtype, device=v.device), upper=False, unitriangular=True
         )
-        of_state, of_chunk = solved.split((width, vc.shape[-1]), -1)
-        states, u = _chunk_states(
-            of_state,
-            of_chunk,
+        states, u = chunk_states(
+            inverse @ read_l,
+            inverse @ (lk @ vc),
             parts.total.unsqueeze(-1),
-            written_r,
-            written_k @ vc,
+            written_r.transpose(-1, -2),
+            written_k.transpose(-1, -2) @ vc,
             first_state(initial, k, v, dtype),
         )
         o = read_q @ states[:, :-1] + qr @ u + qk @ vc
         return from_chunks(o, length).to(v.dtype), states[:, -1]
-
-
-def _chunk_states(
-    of_state: Tensor, of_chunk: Tensor, kept: Tensor, written: Tensor, added: Tensor, first: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The states between chunks [B, N + 1, H, K, V], and u [B, N, H, C, V].
-
-    u_n = of_state_n S_n + of_chunk_n and S_{n+1} = kept_n S_n + written_n u_n + added_n, from S_0 =
-    `first` [B, H, K, V]: of_state [B, N, H, C, K], of_chunk [B, N, H, C, V], kept [B, N, H, K or 1,
-    1], written [B, N, H, K, C], added [B, N, H, K, V]. The product written_n of_state_n would make
-    a step one matrix product, of K^2 V multiplications instead of 2 C K V, and cost C K^2 itself.
-    """
-    shape = first.shape
-    by_chunk = (x.unbind(1) for x in (of_state, of_chunk, kept, written, added))
-    state, states, us = first, [first], []
-    for w_n, z_n, kept_n, written_n, added_n in zip(*by_chunk, strict=True):
-        flat = state.flatten(0, 1)
-        u = torch.baddbmm(z_n.flatten(0, 1), w_n.flatten(0, 1), flat)
-        rest = torch.addcmul(added_n, kept_n, state).flatten(0, 1)
-        state = torch.baddbmm(rest, written_n.flatten(0, 1), u).view(shape)
-        states.append(state)
-        us.append(torch.unflatten(u, 0, shape[:2]))
-    return torch.stack(states, 1), torch.stack(us, 1)

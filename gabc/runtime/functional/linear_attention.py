@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gabc.runtime.functional.decayed_scores import decayed_scores, pairs
+from gabc.runtime.functional.decayed_scores import decayed_scores
 from gabc.runtime.functional.linear_scan import linear_scan
+from gabc.runtime.functional.pairwise_decay import sums_by_value
 from gabc.runtime.functional.pointwise import wide_dtype
 
 CHUNK = 32
@@ -103,39 +104,20 @@ def _chunk_parts(
 ) -> ChunkParts:
     if g is not None and is_of_values:
         return _with_value_decay(q, k, v, g.exp(), read_before)
-    parts = decayed_scores(q.unsqueeze(-3), k.unsqueeze(-3), g, (read_before,))
-    inside = parts.scores[..., 0, :, 0, :] @ v
-    read, written = parts.read.squeeze(-3), parts.written.squeeze(-3)
-    return ChunkParts(inside, read, None, written, v, parts.total.unsqueeze(-1))
+    parts = decayed_scores((q,), (k,), g, (read_before,))
+    ((scores,),), (read,), (written,) = parts.scores, parts.read, parts.written
+    return ChunkParts(scores @ v, read, None, written, v, parts.total.unsqueeze(-1))
 
 
 def _with_value_decay(
     q: Tensor, k: Tensor, v: Tensor, decay: Tensor, read_before: bool
 ) -> ChunkParts:
-    """A decay for each value, [..., C, V]: as with keys, blocks are joined in pairs, log C times.
-
-    Values of the earlier block carry the decay up to the border, outputs of the later one that
-    since it.
-    """
-    own = (q * k).sum(-1, keepdim=True) * v
-    inside, since = (torch.zeros_like(v), torch.ones_like(v)) if read_before else (own, decay)
-    inside, since, values, total = (x.unsqueeze(-2) for x in (inside, since, v, decay))
-    while (count := total.shape[-3]) > 1:
-        blocks = (count, -1)
-        inside0, inside1 = pairs(inside, -3)
-        since0, since1 = pairs(since, -3)
-        values0, values1 = pairs(values, -3)
-        total0, total1 = pairs(total, -3)
-        _, q1 = pairs(torch.unflatten(q, -2, blocks), -3)
-        k0, _ = pairs(torch.unflatten(k, -2, blocks), -3)
-        seen = (q1 @ k0.transpose(-1, -2)) @ values0
-        inside = torch.cat([inside0, inside1 + since1 * seen], -2)
-        since = torch.cat([since0, since1 * total0], -2)
-        values = torch.cat([values0 * total1, values1], -2)
-        total = total0 * total1
-    return ChunkParts(
-        inside.squeeze(-3), q, since.squeeze(-3), k, values.squeeze(-3), total.squeeze(-3)
-    )
+    """A decay for each value, [..., C, V]."""
+    lead, scores = v.shape[:-2], q @ k.transpose(-1, -2)
+    scores, v, decay = (x.reshape(-1, *x.shape[-2:]) for x in (scores, v, decay))
+    parts = sums_by_value(scores, v, decay, read_before)
+    inside, since, values, total = (x.view(*lead, *x.shape[1:]) for x in parts)
+    return ChunkParts(inside, q, since, k, values, total.unsqueeze(-2))
 
 
 def first_state(initial: Tensor | None, k: Tensor, v: Tensor, dtype: torch.dtype) -> Tensor:
@@ -163,11 +145,12 @@ def chunk_size(length: int, most: int) -> int:
 
 
 def in_chunks(x: Tensor, size: int, dtype: torch.dtype) -> Tensor:
-    """[B, L, H, D] to [B, N, H, size, D], filled up with zeros."""
+    """[B, L, H, D] to [B, N, H, size, D] in one piece of memory, filled up with zeros."""
     x = x.to(dtype)
     if missing := -x.shape[1] % size:
         x = F.pad(x, (0, 0, 0, 0, 0, missing))
-    return torch.unflatten(x, 1, (-1, size)).transpose(2, 3)
+    # Every matrix product would copy it by itself.
+    return torch.unflatten(x, 1, (-1, size)).transpose(2, 3).contiguous()
 
 
 def from_chunks(x: Tensor, length: int) -> Tensor:
