@@ -15,8 +15,8 @@ SEEDS = ("gpt2", "mamba2", "retnet", "rwkv6", "ttt")
 _MODULE = re.compile(r"^from std\.(\w+) import .*$", re.M)
 _WORDS = """gab unit fn forward from import dim param buffer reads writes state scan return if else
 for in and or not true false none require test loss shared chunk with as B L D layer n_layers t Z X
-int float bool str string list None Linear Sequential range enumerate zip score b h i j keep init
-bias causal"""
+int float bool str string list None Linear Sequential range enumerate zip len score b h i j keep
+init bias causal"""
 _FIXED = {
     *_WORDS.split(),
     *PRIMITIVES,

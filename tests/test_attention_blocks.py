@@ -1,14 +1,20 @@
-"""`attend` with a block: fused where the block adds to the scores and masks, exact in any case."""
+"""`attend` with a block: functions of one score, which are exact in every form of attention."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
 import pytest
+import torch
 from generator.compare import differences
 from measured_cost import VOCAB, measure
 from test_attention_pass import run, stack_of
+from torch.nn.attention import flex_attention as flex
 
 from gabc.check.cost import cost, value_at
 from gabc.codegen.emit import emit
+from gabc.runtime.functional import attention_edited
 
 
 def block(*lines: str, options: str = "") -> str:
@@ -28,6 +34,13 @@ FUSED = {
     "rows without a key and a bias": block(
         "score = score - slope[h] * (i - j)", "keep = i % 2 == 1 and j % 2 == 0"
     ),
+    "sinks and a learned bias": block("score = score - slope[h] * j", options=", sinks=slope"),
+    "sinks and a mask": block("keep = i - j < window", options=", sinks=slope"),
+    "operands and options of one name": (
+        "product = 2.0 * k\n"
+        "y = attend(q, product, v, bias=slope[:, None, None] * positions()) {\n"
+        "    keep = i - j < 4\n}"
+    ),
     "with options": block(
         "score = score - slope[h] * (i - j)", options=", window=window, scale=0.3"
     ),
@@ -40,20 +53,94 @@ EXPLICIT = {
     "subtracted from": block("score = slope[h] - score"),
     "a mask of scores": block("keep = score > 0.0 or i == j"),
     "an option that is not fused": block("score = score - (i - j)", options=", softcap=3.0"),
+    "one tensor read often": block(
+        "score = where(j % 2 == 0, score, score - 1.0) + g[b, j - 1, h // 2]",
+        "score = score * exp(g[b, i, h]) - log1p(float(abs(i - j)))",
+        "keep = i // 4 == j // 4 and slope[h] > 0.0",
+    ),
+    "a captured number": block(
+        "t = mean(slope, axis=-1)", "score = score * t + t * slope[h]", "keep = j > 2 * t"
+    ),
+    "what both functions need": block(
+        "w = slope[h] * (i - j)", "d = w * w", "score = score * 2.0 - d", "keep = d < 2.0"
+    ),
+    "a mask of edited scores": block(
+        "score = score * slope[h]", "keep = score + slope[h] > 0.0 or i == j"
+    ),
+    "what has no gradient": block(
+        "score = score * where(slope[h] > 0.3, detach(g[b, i, h]), float(int(4.0 * g[b, j, h])))"
+    ),
 }
 
+WHOLE = {
+    "a tensor that is not indexed": block("score = score * slope[:, None, None]"),
+    "a vector for each score": block("score = score * mean(X[b, i] * X[b, j], axis=-1)"),
+}
+"""Blocks that are no functions of one score."""
 
+BLOCKS = FUSED | EXPLICIT | WHOLE
+
+
+@pytest.fixture
+def in_flex(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """FlexAttention on a CPU, by torch's dense formulas of its forward and backward pass."""
+    torch._dynamo.reset()
+    monkeypatch.setattr(flex, "_validate_device", lambda *tensors: None)
+    monkeypatch.setattr(attention_edited, "compiled_flex", lambda: attention_edited.attend_flex)
+    monkeypatch.setattr(attention_edited, "edited_form", lambda *_: "flex")
+    yield
+    torch._dynamo.reset()
+
+
+def text_of(name: str) -> str:
+    return emit(stack_of(BLOCKS[name]), standalone=False, vocab_size=8).text
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_what_the_block_is_said_to_be(name: str) -> None:
+    text = text_of(name)
+    adds = name in FUSED or name == "an option that is not fused"  # whose cap is no part of it
+    assert ("adds=True" in text) is (adds and "def edit(" in text)
+    assert ("mixes=True" in text) is (name in WHOLE)
+
+
+def test_the_text_of_a_block() -> None:
+    text = text_of("one tensor read often")
+    begin, end = text.index("        g_2 = "), text.index("        return X")
+    assert re.sub(r"\n? +# .*", "", text[begin:end]) == TEXT
+
+
+TEXT = """\
+        g_2 = g.clone()
+        g_3 = g.clone()
+
+        def edit(score: Tensor, b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+            score = torch.where(j % 2 == 0, score, score - 1.0) + lookup(g_2, b, j - 1, h // 2)
+            log1p = torch.log1p(torch.abs(i - j).to(wide_dtype(X)))
+            return score * torch.exp(g_3[b, i, h]) - log1p
+
+        slope = self.slope.detach()
+
+        def keep(b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+            return (i // 4 == j // 4) & (slope[h] > 0.0)
+
+        y = attend_edited(q, k, v, edit=edit, keep=keep)
+"""
+
+
+@pytest.mark.usefixtures("in_flex")
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize("name", FUSED | EXPLICIT)
-def test_the_form(name: str) -> None:
-    text = emit(stack_of((FUSED | EXPLICIT)[name]), standalone=False, vocab_size=8).text
-    assert (" attend(" in text) is (name in FUSED)
-    assert ("attend_scores(" in text) is (name in EXPLICIT)
+def test_flex_is_the_reference(name: str) -> None:
+    stack = stack_of(BLOCKS[name])
+    meant = run(stack, 9, is_interpreted=True)
+    assert not differences(meant, run(stack, 9, is_interpreted=False))
 
 
 @pytest.mark.parametrize("length", [1, 2, 9])
-@pytest.mark.parametrize("name", FUSED | EXPLICIT)
+@pytest.mark.parametrize("name", BLOCKS)
 def test_the_function_is_the_reference(name: str, length: int) -> None:
-    stack = stack_of((FUSED | EXPLICIT)[name])
+    stack = stack_of(BLOCKS[name])
     meant = run(stack, length, is_interpreted=True)
     assert not differences(meant, run(stack, length, is_interpreted=False))
 
@@ -62,7 +149,7 @@ def test_the_function_is_the_reference(name: str, length: int) -> None:
 def test_flops_are_those_that_torch_counts(name: str) -> None:
     """Fused, its backward computes the scores again; with a learned bias torch keeps them."""
     length, batch = 33, 2
-    stack = stack_of((FUSED | EXPLICIT)[name])
+    stack = stack_of(BLOCKS[name])
     total, found = cost(stack, vocab_size=VOCAB).total, measure(stack, batch, length)
     assert batch * value_at(total.matmul, length) == found.forward
     assert batch * value_at(total.matmul + total.matmul_backward, length) == found.training

@@ -33,7 +33,7 @@ def _label(unit: UnitSummary, escape: Callable[[str], str]) -> str:
     """`attn: MultiHeadAttention(heads=8)  X [B, L, D] -> [B, L, D]  66,048`."""
     copies = f" x {unit.copies}" if unit.copies > 1 else ""
     shared = " shared" if unit.is_shared else ""
-    settings = ", ".join(f"{name}={value}" for name, value in unit.settings)
+    settings = ", ".join(f"{name}={value}" for name, value in unit.given)
     flow = f"{', '.join(unit.takes)} -> {', '.join(unit.gives)}"
     count = f"  [cyan]{unit.parameters:,}[/cyan]" if unit.parameters else ""
     head = f"{unit.name}{copies}:{shared} {unit.unit}" + (f"({settings})" if settings else "")

@@ -1,138 +1,220 @@
-"""`attend(q, k, v) { ... }`: scores, the block's statements, then softmax and values."""
+"""`attend(q, k, v) { ... }`: the block as functions of one score, then the call that applies them.
+
+    slope = self.slope.clone()
+
+    def edit(score: Tensor, b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+        return score - slope[h] * (i - j)
+
+    y = attend_edited(q, k, v, edit=edit, adds=True)
+
+One text for numbers and for arrays of them: captured tensors are read by index. The form that
+attention takes is chosen when it runs (`gabc.runtime.functional.attention_edited`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from gabc.codegen.body import Body
 from gabc.dims import Dim
 from gabc.graph.nodes import Argument, Node, Region, Value
 from gabc.graph.pycode import Code, Precedence
-from gabc.graph.scores import Addend, addends, edits
+from gabc.graph.scores import addends, depends_on, differentiated, needed
 from gabc.graph.static import Literal, Static, render
+from gabc.graph.types import TensorType
+from gabc.ops import PRIMITIVES
 
 Write = Callable[[Body, tuple[Node, ...]], None]
 
+_NAME = re.compile(r"[A-Za-z_]\w*")
+
 
 def write_attention(body: Body, node: Node, region: Region, write: Write) -> None:
-    """A block that adds to the scores and masks them is fused; any other works on the scores."""
-    added = addends(region)
-    if added is None or any(node.args.get(name) is not None for name in ("softcap", "sinks")):
-        _write_explicit(body, node, region, write)
-    else:
-        _write_fused(body, node, region, added, write)
-
-
-def _write_fused(
-    body: Body, node: Node, region: Region, added: tuple[Addend, ...], write: Write
-) -> None:
-    """What the block adds becomes the bias of `attend`, its mask `keep`."""
-    operands = [_value(node, name) for name in ("q", "k", "v")]
-    for name, operand in zip("qkv", operands, strict=True):
-        if operand in body.pending:
-            body.settle(operand, name)
-    _write_indices(body, node, region, "attend_grid", body.names[operands[0]].text)
-    skipped = edits(region)
-    write(body, tuple(inner for inner in region.nodes if inner not in skipped))
+    """What does not depend on the score or its place is written before the functions."""
+    for value in node.operands():  # before any variable of the others is taken to be free
+        if value in body.pending:
+            body.settle(value)
+    arguments = [_argument(body, node.args[name]) for name in "qkv"]
     options = [
         f"{name}={_argument(body, node.args[name])}"
-        for name in ("scale", "window", "segments")
+        for name in ("scale", "window", "sinks", "softcap", "bias", "segments")
         if node.args.get(name) is not None
     ]
-    bias = _bias(body, node, added)
-    keep = [body.use(value).text for value in region.results[1:]]
-    options += [f"bias={bias}"] if bias else []
-    options += [f"keep={text}" for text in keep]
-    arguments = [body.atom(operand) for operand in operands] + options
-    body.define(node, Code(f"{body.require('attend')}({', '.join(arguments)})"))
-
-
-def _bias(body: Body, node: Node, added: tuple[Addend, ...]) -> str:
-    """Everything that is added to the scores; empty if nothing is."""
-    text = "" if node.args.get("bias") is None else _argument(body, node.args["bias"])
-    for addend in added:
-        code = body.use(addend.value)
-        if addend.is_subtracted:
-            text = f"{text} - " if text else "-"
-            text += code.within(Precedence.MULTIPLY if len(text) > 1 else Precedence.UNARY)
-        else:
-            text = (
-                f"{text} + {code.within(Precedence.ADD)}" if text else code.within(Precedence.ADD)
-            )
-    return text
-
-
-def _write_indices(body: Body, node: Node, region: Region, helper: str, of: str) -> None:
-    """`b, h, i, j = ...`, with `_` for those that the block does not mention."""
-    indices = region.inputs[1:]
-    if not any(body.uses.count[index] for index in indices):
-        return
-    names = [body.take(index, index.name) if body.uses.count[index] else "_" for index in indices]
-    body.emit(f"{', '.join(names)} = {body.require(helper)}({of})", node.span)
-
-
-def _write_explicit(body: Body, node: Node, region: Region, write: Write) -> None:
-    """The result is that of `attend_scores`, a helper that adds causality to the block's mask."""
-    q, k = (_argument(body, node.args[name]) for name in ("q", "k"))
-    scale = node.args.get("scale")
-    arguments = [q, k, *([] if scale is None else [_argument(body, scale)])]
-    score = region.inputs[0]
-    code = Code(f"{body.require('attend_logits')}({', '.join(arguments)})")
-    body.assign(score, _edited(body, node, code), node.span, "score")
-    _write_indices(body, node, region, "attend_indices", body.names[score].text)
     outer = body.keep
-    # The masks below are written after the block, whose locals must not hide what they read.
-    body.keep = outer | {
-        name for name, value in body.holders.items() if body.remaining[value] > 0 and value != score
-    }
-    write(body, region.nodes)
-    result = body.use(region.results[0])
-    keeps = [body.use(value) for value in region.results[1:]]
+    body.keep |= set(_NAME.findall(" ".join([*arguments, *options])))
+    cells = depends_on(region.inputs, region)
+    before = tuple(inner for inner in region.nodes if inner.output not in cells)
+    write(body, before)
+    for value in [value for inner in before for value in inner.outputs]:
+        if value in body.pending:
+            body.settle(value)
+    inside = tuple(inner for inner in region.nodes if inner.output in cells)
+    mixes = not all(_is_scalar(inner, cells) for inner in inside)
+    mixes |= any(result not in cells and result.type.rank > 0 for result in region.results)
+    arguments += _functions(body, replace(region, nodes=inside), mixes, write)
+    arguments += ["adds=True"] if addends(region) else []
+    arguments += ["mixes=True"] if mixes else []
     body.keep = outer
-    keep = _joined([*keeps, *_masks(body, node)])
-    arguments = [result.text, keep, _argument(body, node.args["v"])]
-    if node.args.get("sinks") is not None:
-        arguments.append(_argument(body, node.args["sinks"]))
-    body.define(node, Code(f"{body.require('attend_scores')}({', '.join(arguments)})"))
+    code = f"{body.require('attend_edited')}({', '.join([*arguments, *options])})"
+    body.define(node, Code(code))
 
 
-def _edited(body: Body, node: Node, score: Code) -> Code:
-    """The scores after `softcap` and `bias`, which come before the block."""
-    softcap, bias = node.args.get("softcap"), node.args.get("bias")
-    if softcap is not None:
-        cap = _argument(body, softcap)
-        score = Code(f"{cap} * torch.tanh({score.text} / {cap})", Precedence.MULTIPLY)
-    if bias is not None:
-        score = Code(f"{score.text} + {_argument(body, bias)}", Precedence.ADD)
-    return score
+def _functions(body: Body, region: Region, mixes: bool, write: Write) -> Iterator[str]:
+    """Writes `edit` and `keep`, and gives the arguments that name them.
+
+    A mask that depends on the score has no function: `edit` then makes the score -inf.
+    """
+    score, *places = region.inputs
+    result, *keeps = region.results
+    is_scored = any(keep in depends_on([score], region) for keep in keeps)
+    before: Sequence[Node] = ()
+    if result is not score or is_scored:
+        results = region.results if is_scored else [result]
+        before = nodes = needed(results, region)
+        if not mixes:
+            nodes = _with_copies(body, region, nodes, differentiated(result, region))
+        yield f"edit={_write_function(body, 'edit', region.inputs, nodes, results, write)}"
+    if keeps and not is_scored:
+        nodes = needed(keeps, region)
+        for shared in set(nodes) & set(before):  # written, and so used, a second time
+            body.remaining.update(shared.operands())
+        if not mixes:
+            nodes = _with_copies(body, region, nodes, set())
+        yield f"keep={_write_function(body, 'keep', places, nodes, keeps, write)}"
 
 
-def _masks(body: Body, node: Node) -> list[Code]:
-    masks = []
-    window, segments = node.args.get("window"), node.args.get("segments")
-    if window is not None:
-        like = body.like()
-        assert like is not None
-        length = body.dim(_value(node, "q").type.dims[1]).text
-        call = f"{length}, {_argument(body, window)}, {like.text}.device"
-        masks.append(Code(f"{body.require('window_mask')}({call})"))
-    if segments is not None:
-        name = _argument(body, segments)
-        same = f"{name}[:, None, :, None] == {name}[:, None, None, :]"
-        masks.append(Code(same, Precedence.COMPARE))
-    return masks
+def _write_function(
+    body: Body,
+    name: str,
+    inputs: Sequence[Value],
+    nodes: Sequence[Node],
+    results: Sequence[Value],
+    write: Write,
+) -> str:
+    """`def keep(b: Tensor, ...) -> Tensor:`, whose variables are called as none outside is."""
+    outer, holders = body.keep, dict(body.holders)
+    waiting = " ".join(pending.code.text for pending in body.pending.values())
+    body.keep |= {*holders, *_NAME.findall(waiting)}
+    name = body.fresh(name)
+    names = [body.take(value, value.name) for value in inputs]
+    # First of all that holds a float, the score is what new tensors take their dtype from.
+    body.holders = {taken: body.holders[taken] for taken in names} | holders
+    _blank_line(body)
+    body.emit(f"def {name}({', '.join(f'{argument}: Tensor' for argument in names)}) -> Tensor:")
+    body.level, begin = body.level + 1, len(body.lines)
+    for node in nodes:
+        if node.op == "lookup" and _is_inside(node, inputs[-4:]):
+            _write_reading(body, node)
+        else:
+            write(body, (node,))
+    _write_return(body, [body.use(result).text for result in results], results[0])
+    # The shapes are those of arrays.
+    body.lines[begin:] = [replace(line, note="") for line in body.lines[begin:]]
+    body.level -= 1
+    _blank_line(body)
+    function = Value(TensorType("bool", ()), results[0].span)  # no tensor to take a dtype from
+    body.keep, body.holders = outer, holders | {name: function}
+    return name
 
 
-def _joined(masks: list[Code]) -> str:
-    if len(masks) < 2:
-        return masks[0].text if masks else "None"
-    return " & ".join(mask.within(Precedence.ADD) for mask in masks)
+def _write_return(body: Body, texts: list[str], result: Value) -> None:
+    """`return 5.0 * torch.tanh(score / 5.0)`; -inf where a second text, a mask, does not hold."""
+    text, last = texts[0], body.lines[-1]
+    if len(texts) > 1:
+        text = f"torch.where({texts[1]}, {text}, -torch.inf)"
+    if last.text.startswith(f"{text} = "):
+        body.lines.pop()
+        text = last.text.removeprefix(f"{text} = ")
+    body.emit(f"return {text}", result.span)
 
 
-def _value(node: Node, name: str) -> Value:
-    value = node.args[name]
-    assert isinstance(value, Value)
-    return value
+def _blank_line(body: Body) -> None:
+    if body.lines and body.lines[-1].text:
+        body.emit("")
+
+
+def _is_inside(node: Node, places: Sequence[Value]) -> bool:
+    """Whether a lookup reads every axis by the index that runs over it."""
+    x, indices = node.args["x"], node.args["indices"]
+    assert isinstance(x, Value)
+    assert isinstance(indices, tuple)
+    return all(
+        index in places and dim in index.type.dims and not dim.is_one
+        for index, dim in zip(indices, x.type.dims, strict=False)
+        if isinstance(index, Value)
+    )
+
+
+def _write_reading(body: Body, node: Node) -> None:
+    """`slope[h]`."""
+    x, indices = node.args["x"], node.args["indices"]
+    assert isinstance(x, Value)
+    assert isinstance(indices, tuple)
+    places = [body.atom(index) for index in indices if isinstance(index, Value)]
+    body.define(node, Code(f"{body.atom(x)}[{', '.join(places)}]"))
+
+
+# ------------------------------------------------------------------------------- one score
+
+
+def _is_scalar(node: Node, cells: set[Value]) -> bool:
+    if node.op == "lookup":
+        x, indices = node.args["x"], node.args["indices"]
+        assert isinstance(x, Value)
+        assert isinstance(indices, tuple)
+        return x not in cells and len(indices) == x.type.rank and cells.issuperset(indices)
+    is_pointwise = node.op == "fill" or (PRIMITIVES[node.op].keeps_mask and node.op != "dropout")
+    return is_pointwise and all(v in cells or v.type.rank == 0 for v in node.operands())
+
+
+def _with_copies(
+    body: Body, region: Region, nodes: Sequence[Node], learning: set[Node]
+) -> tuple[Node, ...]:
+    """The operations, each with a copy of its own of the tensor that it captures.
+
+    FlexAttention has gradients for one reading of a tensor, and for none of a view; a mask may read
+    nothing that is learned. A number that is becomes a tensor that is read by the head.
+    """
+    found: list[Node] = []
+    head = region.inputs[2]
+    for node in nodes:
+        args = dict(node.args)
+        for name, x in _captured(node, region):
+            if node not in learning or node.op == "lookup":
+                method = "clone()" if node in learning else "detach()"
+                args[name] = _copy(body, x, x.type, method)
+                continue
+            heads = head.type.dims[1]
+            copy = _copy(body, x, TensorType("float", (heads,)), f"repeat({body.dim(heads).text})")
+            args[name] = read = Value(TensorType("float", head.type.dims), x.span)
+            found.append(Node("lookup", {"x": copy, "indices": (head,)}, (read,), node.span))
+            body.uses.count.update([read, head])
+            body.remaining.update([read, head])
+        found.append(replace(node, args=args))
+    return tuple(found)
+
+
+def _captured(node: Node, region: Region) -> list[tuple[str, Value]]:
+    """The floats among an operation's arguments that are not of the block."""
+    cells = depends_on(region.inputs, region)
+    return [
+        (name, x)
+        for name, x in node.args.items()
+        if isinstance(x, Value) and x not in cells and x.type.kind == "float"
+    ]
+
+
+def _copy(body: Body, x: Value, type_: TensorType, method: str) -> Value:
+    """`slope = self.slope.clone()`."""
+    copy = Value(type_, x.span, x.name)
+    source = body.atom(x)
+    name = body.fresh(x.name or source.rpartition(".")[2])
+    body.take(copy, name)
+    body.uses.count[copy] = body.remaining[copy] = 1
+    body.emit(f"{name} = {source}.{method}", None, str(type_))
+    return copy
 
 
 def _argument(body: Body, argument: Argument) -> str:

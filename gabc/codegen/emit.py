@@ -80,6 +80,7 @@ def _head(stack: Stack, body: list[Printed], names: set[str], standalone: bool) 
     if re.search(r"\bF\.", code):
         texts.append("import torch.nn.functional as F")
     texts.append("from torch import Tensor, nn")
+    texts += [statement for statement in imports if statement.startswith("from torch.")]
     if not standalone and names:
         texts += ["", *import_lines(names)]
     for helper in helpers:

@@ -24,7 +24,7 @@ def unit_tree(summary: DesignSummary) -> Picture:
 def _label(unit: UnitSummary) -> str:
     copies = f" × {unit.copies}" if unit.copies > 1 else ""
     lines = [f"{unit.name}{copies}: {unit.unit}"]
-    lines.extend(f"{name}={value}" for name, value in unit.settings)
+    lines.extend(f"{name}={value}" for name, value in unit.given)
     if unit.parameters:
         lines.append(f"{unit.parameters:,} parameters")
     if unit.is_shared:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from gabc.diagnostics.model import Diagnostic, Related
 from gabc.dims import ContradictionError, Dim
@@ -95,11 +96,7 @@ def _both(
     again = [dim for dim in otherwise if isinstance(dim, tree.Dim) and dim.name.id in known]
     for dim in again:
         _define(evaluator, dim, evaluator.dim(dim.value))
-    declare_members(
-        evaluator,
-        z,
-        [m for m in otherwise if not (hasattr(m, "name") and m.name.id in known)],
-    )
+    declare_members(evaluator, z, _without(otherwise, known))
     facts_otherwise, in_otherwise = prover.facts, prover.assumed[told:]
     prover.facts, prover.assumed = outside, prover.assumed[:told]
     branches = (then, facts_otherwise, in_then), (otherwise, facts_then, in_otherwise)
@@ -111,6 +108,21 @@ def _both(
             if _defines(fact, own) or holds(other, fact):
                 with suppress(ContradictionError):  # a fault of its own branch, reported there
                     prover.assume(fact)
+
+
+def _without(members: Sequence[tree.Member], known: set[str]) -> tuple[tree.Member, ...]:
+    """Those whose names are not known, also within the branches of an `else if`."""
+    kept: list[tree.Member] = []
+    for member in members:
+        match member:
+            case tree.MemberIf(_, _, then, otherwise):
+                branches = _without(then, known), _without(otherwise, known)
+                kept.append(replace(member, then=branches[0], otherwise=branches[1]))
+            case tree.Dim() | tree.Param() | tree.Child() if member.name.id in known:
+                pass
+            case _:
+                kept.append(member)
+    return tuple(kept)
 
 
 def _defines(fact: Assumption, names_: set[str]) -> bool:

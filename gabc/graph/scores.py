@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from gabc.graph.nodes import Node, Region, Value
@@ -23,7 +23,7 @@ def addends(region: Region) -> tuple[Addend, ...] | None:
     """
     definitions = {output: node for node in region.nodes for output in node.outputs}
     score = region.inputs[0]
-    scored = _depends_on(score, region)
+    scored = depends_on([score], region)
     if any(value in scored for value in region.results[1:]):
         return None
     found: list[Addend] = []
@@ -46,13 +46,6 @@ def addends(region: Region) -> tuple[Addend, ...] | None:
     return tuple(reversed(found))
 
 
-def edits(region: Region) -> frozenset[Node]:
-    """The additions to the scores themselves, which a bias takes the place of."""
-    definitions = {output: node for node in region.nodes for output in node.outputs}
-    scored = _depends_on(region.inputs[0], region)
-    return frozenset(definitions[value] for value in scored if value in definitions)
-
-
 def block_form(region: Region, has_gradient: Callable[[Value], bool]) -> str:
     """`fused`, `learned` where torch keeps the scores for the gradient of a bias, or `explicit`."""
     added = addends(region)
@@ -61,9 +54,31 @@ def block_form(region: Region, has_gradient: Callable[[Value], bool]) -> str:
     return "learned" if any(has_gradient(addend.value) for addend in added) else "fused"
 
 
-def _depends_on(score: Value, region: Region) -> set[Value]:
-    found = {score}
+def depends_on(sources: Iterable[Value], region: Region) -> set[Value]:
+    """The sources, and what the block makes from them."""
+    found = set(sources)
     for node in region.nodes:
         if not found.isdisjoint(node.operands()):
             found.update(node.outputs)
+    return found
+
+
+def needed(results: Iterable[Value], region: Region) -> tuple[Node, ...]:
+    """The block's operations that the results are made by, in order."""
+    values = set(results)
+    found = []
+    for node in reversed(region.nodes):
+        if not values.isdisjoint(node.outputs):
+            found.append(node)
+            values.update(node.operands())
+    return tuple(reversed(found))
+
+
+def differentiated(result: Value, region: Region) -> set[Node]:
+    """The block's operations through which the result's gradient flows."""
+    values, found = {result}, set()
+    for node in reversed(region.nodes):
+        if node.output in values and node.op != "detach":
+            found.add(node)
+            values.update(value for value in node.operands() if value.type.kind == "float")
     return found

@@ -238,7 +238,8 @@ def kind_of(static: Static, kinds: Mapping[str, NumberKind]) -> NumberKind:
 
 
 def _widest(parts: tuple[Static, ...], kinds: Mapping[str, NumberKind]) -> NumberKind:
-    found = [kind_of(part, kinds) for part in parts]
+    given = [part for part in parts if part != Literal(None)] or parts
+    found = [kind_of(part, kinds) for part in given]
     return "float" if "float" in found else "int" if "int" in found else "bool"
 
 

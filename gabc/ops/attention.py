@@ -30,7 +30,7 @@ from gabc.ops.torch_lazy import torch
 if TYPE_CHECKING:
     from gabc.ops.evaluated import Evaluated
 
-_FUSED = ("scale", "window", "bias", "segments")
+_FUSED = ("scale", "window", "sinks", "bias", "segments")
 """The options that the fused kernel knows; bias and masks as one tensor added to the scores."""
 
 
@@ -149,17 +149,27 @@ class Attend(Primitive):
         q, k, v = (site.value(name) for name in ("q", "k", "v"))
         batch, length, heads, width = site.dims(q)
         values = site.dims(v)[-1]
-        scores = batch * heads * length * length
+        given = [p.name for p in self.parameters[3:] if site.args.get(p.name) is not None]
+        form = _form(site, given)
+        fused = form == "fused"
         window = site.args.get("window")
         seen = kept = length
         if isinstance(window, Dim):
             seen = Dim.apply("min", site.resolve(window), length)
             kept = Dim.apply("min", site.resolve(window) - 1, length)
+        past = [Kept(value, site.per_row(value, 1) * kept) for value in (k, v)]
+        segments = site.optional("segments")
+        if segments is not None:
+            past.append(Kept(segments, kept))
+        copies = ZERO
+        if "sinks" in given and form != "explicit":  # q, k, v and y with a sink: see `with_sink`
+            wide = Dim.apply("ceil_to", width + 2, Dim.const(8))
+            length, width, values = length + 1, wide, wide if values == width else values
+            groups = site.dims(k)[2]
+            copies = batch * length * ((heads + groups) * (width + values))
+        scores = batch * heads * length * length
         over_keys, over_values = 2 * scores * width, 2 * scores * values
         matmul = over_keys + over_values
-        given = [p.name for p in self.parameters[3:] if site.args.get(p.name) is not None]
-        form = _form(site, given)
-        fused = form == "fused"
         is_masked = not {"window", "bias", "segments"}.isdisjoint(given) or "block" in site.args
         mask = length * length if is_masked else ZERO
         gradients = [site.has_gradient(value) for value in (q, k, v)]
@@ -167,13 +177,10 @@ class Attend(Primitive):
             gradients = [any(gradients)] * 3
         # The fused backward computes the scores once more.
         backward = over_keys * (sum(gradients[:2]) + fused) + over_values * (1 + gradients[2])
-        past = [Kept(value, site.per_row(value, 1) * kept) for value in (k, v)]
-        segments = site.optional("segments")
-        if segments is not None:
-            past.append(Kept(segments, kept))
         rows = batch * heads * length
         needs_grad = any(gradients)
         saved = {"fused": rows + mask, "learned": scores + mask, "explicit": 3 * scores}
+        operands = (q, k, v, *site.outputs)[: 4 if fused else 3]
         return Work(
             matmul=matmul,
             matmul_backward=backward if needs_grad else ZERO,
@@ -181,8 +188,8 @@ class Attend(Primitive):
             pointwise_backward=8 * scores if needs_grad else ZERO,
             skipped=(matmul + 5 * scores) * (ONE - seen / length),
             launches=Dim.const((8 if is_masked else 1) if fused else 12),
-            saves=(q, k, v, *site.outputs) if needs_grad and fused else (q, k, v)[: 3 * needs_grad],
-            saved=saved[form] if needs_grad else ZERO,
+            saves=operands if needs_grad and copies.is_zero else (),
+            saved=saved[form] + copies if needs_grad else ZERO,
             extra_traffic=ZERO if fused else 12 * scores,
             keeps=tuple(past),
         )
@@ -191,8 +198,9 @@ class Attend(Primitive):
         codes = [lowering.code(name).text for name in ("q", "k", "v")]
         given = [p.name for p in self.parameters[3:] if lowering.given(p.name)]
         options = [f"{name}={lowering.code(name).text}" for name in given]
-        fused = all(name in _FUSED for name in given)
-        helper = lowering.helper("attend" if fused else "attend_explicit")
+        fused = "attend_with_sinks" if "sinks" in given else "attend"
+        is_fused = all(name in _FUSED for name in given)
+        helper = lowering.helper(fused if is_fused else "attend_edited")
         return call_code(helper, *codes, *options)
 
 

@@ -27,13 +27,15 @@ class ParameterSummary:
 class UnitSummary:
     """A unit of the tree.
 
-    `takes` and `gives` are shapes, such as `X [B, L, D]`. `copies` counts equal neighbours, each
+    `settings` are all hyperparameters, `given` those that whoever constructs the unit wrote. `takes`
+    and `gives` are shapes, such as `X [B, L, D]`. `copies` counts equal neighbours, each
     with parameters of its own. A shared unit is one set of parameters for every block of the stack.
     """
 
     name: str
     unit: str
     settings: tuple[tuple[str, str], ...]
+    given: tuple[tuple[str, str], ...]
     takes: tuple[str, ...]
     gives: tuple[str, ...]
     own: tuple[ParameterSummary, ...]
@@ -86,14 +88,16 @@ def inspect(stack: Stack, vocab_size: int) -> DesignSummary:
     tokens = ("tokens [B, L]",)
     logits = ("[B, L, vocab]",)
     stream = ("[B, L, D]",)
-    embedding = UnitSummary("embedding", "Embedding", (), tokens, stream, (table,), ())
+    embedding = UnitSummary("embedding", "Embedding", (), (), tokens, stream, (table,), ())
     gain = ParameterSummary("weight", "[D]", (width,))
-    norm = UnitSummary("norm", "LayerNorm", (), ("X [B, L, D]",), stream, (gain,), ())
+    norm = UnitSummary("norm", "LayerNorm", (), (), ("X [B, L, D]",), stream, (gain,), ())
     head_weights = () if stack.head.tie else (table,)
     settings = (("tied to", "embedding"),) if stack.head.tie else ()
-    head = UnitSummary("head", "Linear", settings, ("X [B, L, D]",), logits, head_weights, ())
+    head = UnitSummary(
+        "head", "Linear", settings, settings, ("X [B, L, D]",), logits, head_weights, ()
+    )
     children = (embedding, *layers, norm, head)
-    tree = UnitSummary(stack.name, "model", (), tokens, logits, (), children)
+    tree = UnitSummary(stack.name, "model", (), (), tokens, logits, (), children)
     name = stack.scale.name
     return DesignSummary(stack.name, name, width, len(blocks), vocab_size, tree, parameters)
 
@@ -155,6 +159,7 @@ def _runs(name: str, summaries: Sequence[UnitSummary]) -> Iterator[UnitSummary]:
             name=label,
             unit=summary.unit,
             settings=summary.settings,
+            given=summary.given,
             takes=summary.takes,
             gives=summary.gives,
             own=summary.own,
@@ -174,8 +179,17 @@ def _unit(name: str, instance: Instance, is_shared: bool) -> UnitSummary:
         for summary in _children(child, instances)
     ]
     settings = tuple((key, _text(instance, key)) for key in instance.hypers)
+    given = tuple(pair for pair in settings if not instance.hypers[pair[0]].is_default)
     return UnitSummary(
-        name, instance.name, settings, takes, gives, own, tuple(children), is_shared=is_shared
+        name,
+        instance.name,
+        settings,
+        given,
+        takes,
+        gives,
+        own,
+        tuple(children),
+        is_shared=is_shared,
     )
 
 

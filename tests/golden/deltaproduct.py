@@ -67,7 +67,7 @@ class ShortConv(nn.Module):  # conv.gab:9
         return causal_conv(x, self.weight)  # conv.gab:16
 
 
-class GatedDeltaProduct(nn.Module):  # delta.gab:166
+class GatedDeltaProduct(nn.Module):  # delta.gab:168
     """Gated DeltaProduct: `steps` delta steps per token, each with a key, value and rate of its
     own, after one decay. Their product is a generalised Householder transformation of rank
     `steps`; rates up to 2 give reflections.
@@ -94,21 +94,21 @@ class GatedDeltaProduct(nn.Module):  # delta.gab:166
         self.D = D
         self.n_layers = n_layers
         self.steps = steps
-        self.H = H = heads  # delta.gab:167
-        self.K = K = exact_div(D, H)  # delta.gab:168
-        self.wq = nn.Linear(D, H * K, bias=False)  # delta.gab:169
-        self.wk = nn.Linear(D, H * K * steps, bias=False)  # delta.gab:170
-        self.wv = nn.Linear(D, H * K * steps, bias=False)  # delta.gab:171
-        self.wg = nn.Linear(D, H * K, bias=False)  # delta.gab:172
-        self.wo = nn.Linear(H * K, D, bias=False)  # delta.gab:173
-        self.rate = nn.Linear(D, H * steps, bias=False)  # delta.gab:174
-        self.decay = nn.Linear(D, H, bias=False)  # delta.gab:175
-        self.q_conv = ShortConv(width=D, kernel=kernel)  # delta.gab:176
-        self.k_conv = ShortConv(width=steps * D, kernel=kernel)  # delta.gab:177
-        self.v_conv = ShortConv(width=steps * D, kernel=kernel)  # delta.gab:178
-        self.head_norm = RMSNorm(D, width=K, eps=eps)  # delta.gab:179
-        self.A_log = nn.Parameter(torch.empty(H))  # [H]  delta.gab:180
-        self.dt_bias = nn.Parameter(torch.empty(H))  # [H]  delta.gab:182
+        self.H = H = heads  # delta.gab:169
+        self.K = K = exact_div(D, H)  # delta.gab:170
+        self.wq = nn.Linear(D, H * K, bias=False)  # delta.gab:171
+        self.wk = nn.Linear(D, H * K * steps, bias=False)  # delta.gab:172
+        self.wv = nn.Linear(D, H * K * steps, bias=False)  # delta.gab:173
+        self.wg = nn.Linear(D, H * K, bias=False)  # delta.gab:174
+        self.wo = nn.Linear(H * K, D, bias=False)  # delta.gab:175
+        self.rate = nn.Linear(D, H * steps, bias=False)  # delta.gab:176
+        self.decay = nn.Linear(D, H, bias=False)  # delta.gab:177
+        self.q_conv = ShortConv(width=D, kernel=kernel)  # delta.gab:178
+        self.k_conv = ShortConv(width=steps * D, kernel=kernel)  # delta.gab:179
+        self.v_conv = ShortConv(width=steps * D, kernel=kernel)  # delta.gab:180
+        self.head_norm = RMSNorm(D, width=K, eps=eps)  # delta.gab:181
+        self.A_log = nn.Parameter(torch.empty(H))  # [H]  delta.gab:182
+        self.dt_bias = nn.Parameter(torch.empty(H))  # [H]  delta.gab:184
 
     @torch.no_grad()
     def init_parameters(self, init: Init) -> None:
@@ -126,22 +126,22 @@ class GatedDeltaProduct(nn.Module):  # delta.gab:166
         self.dt_bias.copy_(torch.log(torch.expm1(torch.exp(value))))
 
     def forward(self, X: Tensor) -> Tensor:
-        # [B, L, D/K, K]  delta.gab:185
-        q = F.silu(self.q_conv(self.wq(X))).unflatten(-1, (self.D // self.K, self.K))
-        # [B, L, steps, D/K, K]  delta.gab:186
-        k = F.silu(self.k_conv(self.wk(X))).unflatten(-1, (self.steps, self.D // self.K, self.K))
         # [B, L, D/K, K]  delta.gab:187
+        q = F.silu(self.q_conv(self.wq(X))).unflatten(-1, (self.D // self.K, self.K))
+        # [B, L, steps, D/K, K]  delta.gab:188
+        k = F.silu(self.k_conv(self.wk(X))).unflatten(-1, (self.steps, self.D // self.K, self.K))
+        # [B, L, D/K, K]  delta.gab:189
         q = q * torch.rsqrt(torch.square(q).sum(-1, keepdim=True) + 1e-06) * self.K**-0.5
         # [B, L, steps, D/K, K]  delta.gab:12
         k = k * torch.rsqrt(torch.square(k).sum(-1, keepdim=True) + 1e-06)
-        # [B, L, steps, D/K, K]  delta.gab:189
+        # [B, L, steps, D/K, K]  delta.gab:191
         v = F.silu(self.v_conv(self.wv(X))).unflatten(-1, (self.steps, self.D // self.K, self.K))
-        # [B, L, steps, H]  delta.gab:190
+        # [B, L, steps, H]  delta.gab:192
         beta = 2.0 * torch.sigmoid(self.rate(X).unflatten(-1, (self.steps, self.H)))
-        # [B, L, H]  delta.gab:191
+        # [B, L, H]  delta.gab:193
         g = -torch.exp(self.A_log) * F.softplus(self.decay(X) + self.dt_bias)
-        part = k[:, :, 0, :, :, None][..., 0]  # [B, L, D/K, K]  delta.gab:192
-        part_2 = beta[:, :, 0, :, None]  # [B, L, H, 1]  delta.gab:197
+        part = k[:, :, 0, :, :, None][..., 0]  # [B, L, D/K, K]  delta.gab:194
+        part_2 = beta[:, :, 0, :, None]  # [B, L, H, 1]  delta.gab:199
         neg = -(part * part_2 * torch.exp(g)[..., None])  # [B, L, D/K, K]
         product = part_2 * v[:, :, 0]  # [B, L, H, K]
         part_2 = k[:, :, 1, :, :, None][..., 0]  # [B, L, D/K, K]
@@ -150,9 +150,9 @@ class GatedDeltaProduct(nn.Module):  # delta.gab:166
         r_updates = torch.stack([neg, -(part_2 * part_3)], dim=2)  # [B, L, 2, D/K, K]
         k_updates = torch.stack([part, part_2], dim=2)  # [B, L, 2, D/K, K]
         v_updates = torch.stack([product, part_3 * v[:, :, 1]], dim=2)  # [B, L, 2, H, K]
-        # [B, L, D/K, K]  delta.gab:198
+        # [B, L, D/K, K]  delta.gab:200
         o = delta_product(q, l_updates, r_updates, k_updates, v_updates, g)
-        return self.wo(self.head_norm(o).flatten(-2) * F.silu(self.wg(X)))  # delta.gab:202
+        return self.wo(self.head_norm(o).flatten(-2) * F.silu(self.wg(X)))  # delta.gab:204
 
 
 class GatedMLP(nn.Module):  # mlp.gab:10

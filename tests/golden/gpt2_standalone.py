@@ -34,10 +34,8 @@ def attend(
     """
     mask = attend_mask(q, window, segments, keep)
     empty = None if keep is None or mask is None else ~mask.any(-1).transpose(1, 2)[..., None]
+    dtype = autocast_dtype(q)
     # Autocast would round the bias, too, whose differences may be small beside it.
-    dtype = q.dtype
-    if torch.is_autocast_enabled(q.device.type):
-        dtype = torch.get_autocast_dtype(q.device.type)
     with torch.autocast(q.device.type, enabled=False):
         if bias is not None or empty is not None:
             mask = attend_bias(q, mask, bias)
@@ -51,6 +49,12 @@ def attend(
             enable_gqa=q.shape[2] != k.shape[2],
         ).transpose(1, 2)
     return y if empty is None else y.masked_fill(empty, 0.0)
+
+
+def autocast_dtype(x: Tensor) -> torch.dtype:
+    """The dtype in which matrix products of `x` are computed here."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 def attend_mask(
@@ -248,38 +252,47 @@ class RoPE(nn.Module):  # position.gab:10
         angle = t_mod[:, None] * freq  # [L, K/2]  position.gab:14
         c = torch.cos(angle)[:, None]  # [L, 1, K/2]  position.gab:15
         s = torch.sin(angle)[:, None]  # [L, 1, K/2]  position.gab:16
-        pairs = x.unflatten(-1, (K // 2, 2))  # [B, L, H, K/2, 2]  position.gab:18
-        x1 = pairs[..., 0]  # [B, L, H, K/2]  position.gab:19
-        x2 = pairs[..., 1]  # [B, L, H, K/2]  position.gab:20
-        # [B, L, H, K/2, 2]  position.gab:21
+        pairs = x.unflatten(-1, (K // 2, 2))  # [B, L, H, K/2, 2]  position.gab:25
+        x1 = pairs[..., 0]  # [B, L, H, K/2]  position.gab:26
+        x2 = pairs[..., 1]  # [B, L, H, K/2]  position.gab:27
+        # [B, L, H, K/2, 2]  position.gab:28
         turned = torch.stack([x1 * c - x2 * s, x2 * c + x1 * s], dim=-1)
-        y = turned.flatten(-2)  # [B, L, H, K]  position.gab:22
+        y = turned.flatten(-2)  # [B, L, H, K]  position.gab:29
         return y
 
 
-class MultiHeadAttention(nn.Module):  # attention.gab:14
+class MultiHeadAttention(nn.Module):  # attention.gab:16
     """Causal multi-head attention with rotary positions; grouped-query when kv_heads < heads, a
     sliding window of `window` positions (the current one counted) when it is given.
         y_t = W_o concat_h sum_{s <= t} softmax_s(q_t . k_s / sqrt(K)) v_s
-    Shapes: X [B, L, D] -> [B, L, D]; heads divides D, kv_heads divides heads. `rope` is a slot:
-    any unit [B, L, H, K] -> [B, L, H, K] that acts on queries and keys.
+    Shapes: X [B, L, D] -> [B, L, D]; q [B, L, H, K], k, v [B, L, G, K]; kv_heads divides heads.
+    K = head_dim need not be D / heads; `scale` is K^(-1/2) if left out. `rope` is a slot: any
+    unit [B, L, H, K] -> [B, L, H, K] that acts on queries and keys. `bias` is that of the ways
+    in, `out_bias` of W_o; queries, keys and values lie between -clip and clip, if it is given.
     Source: Vaswani et al. 2017, arXiv 1706.03762, equation (1) and section 3.2.2; grouped heads:
     Ainslie et al. 2023, arXiv 2305.13245.
     """
 
     def __init__(
-        self, D: int, n_layers: int, rope: nn.Module, heads: int = 8, kv_heads: int | None = None
+        self,
+        D: int,
+        n_layers: int,
+        rope: nn.Module,
+        heads: int = 8,
+        kv_heads: int | None = None,
+        head_dim: int | None = None,
     ) -> None:
         super().__init__()
         self.n_layers = n_layers
         kv_heads = heads if kv_heads is None else kv_heads
-        self.H = H = heads  # attention.gab:21
-        self.G = G = kv_heads  # attention.gab:22
-        self.K = K = exact_div(D, H)  # attention.gab:23
-        self.wq = nn.Linear(D, H * K)  # attention.gab:25
-        self.wk = nn.Linear(D, G * K)  # attention.gab:26
-        self.wv = nn.Linear(D, G * K)  # attention.gab:27
-        self.wo = nn.Linear(H * K, D)  # attention.gab:28
+        head_dim = exact_div(D, heads) if head_dim is None else head_dim
+        self.H = H = heads  # attention.gab:27
+        self.G = G = kv_heads  # attention.gab:28
+        self.K = K = head_dim  # attention.gab:29
+        self.wq = nn.Linear(D, H * K)  # attention.gab:31
+        self.wk = nn.Linear(D, G * K)  # attention.gab:32
+        self.wv = nn.Linear(D, G * K)  # attention.gab:33
+        self.wo = nn.Linear(H * K, D)  # attention.gab:34
         self.rope = rope
 
     @torch.no_grad()
@@ -296,11 +309,11 @@ class MultiHeadAttention(nn.Module):  # attention.gab:14
         self.wo.bias.zero_()
 
     def forward(self, X: Tensor) -> Tensor:
-        q = self.rope(self.wq(X).unflatten(-1, (self.H, self.K)))  # [B, L, H, K]  attention.gab:31
-        k = self.rope(self.wk(X).unflatten(-1, (self.G, self.K)))  # [B, L, G, K]  attention.gab:32
-        v = self.wv(X).unflatten(-1, (self.G, self.K))  # [B, L, G, K]  attention.gab:33
-        y = attend(q, k, v)  # [B, L, H, K]  attention.gab:34
-        return self.wo(y.flatten(-2))  # attention.gab:35
+        q = self.rope(self.wq(X).unflatten(-1, (self.H, self.K)))  # [B, L, H, K]  attention.gab:37
+        k = self.rope(self.wk(X).unflatten(-1, (self.G, self.K)))  # [B, L, G, K]  attention.gab:38
+        v = self.wv(X).unflatten(-1, (self.G, self.K))  # [B, L, G, K]  attention.gab:39
+        y = attend(q, k, v)  # [B, L, H, K]  attention.gab:40
+        return self.wo(y.flatten(-2))  # attention.gab:41
 
 
 class GatedMLP(nn.Module):  # mlp.gab:10

@@ -72,7 +72,7 @@ class ShortConv(nn.Module):  # conv.gab:9
 class LayerNorm(nn.Module):  # norm.gab:20
     """Layer norm.
         y = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias,  var biased
-    Shapes: x [..., width] -> y [..., width].
+    Shapes: x [..., width] -> y [..., width]. Without `has_bias` nothing is added.
     Source: Ba, Kiros and Hinton 2016, arXiv 1607.06450, equations (3) and (4).
     """
 
@@ -81,7 +81,7 @@ class LayerNorm(nn.Module):  # norm.gab:20
         self.width = width
         self.eps = eps
         self.weight = nn.Parameter(torch.empty(width))  # [width]  norm.gab:21
-        self.bias = nn.Parameter(torch.empty(width))  # [width]  norm.gab:22
+        self.bias = nn.Parameter(torch.empty(width))  # [width]  norm.gab:23
 
     @torch.no_grad()
     def init_parameters(self, init: Init) -> None:
@@ -89,19 +89,21 @@ class LayerNorm(nn.Module):  # norm.gab:20
         self.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, (self.width,), self.weight, self.bias, self.eps)  # norm.gab:25
+        return F.layer_norm(x, (self.width,), self.weight, self.bias, self.eps)  # norm.gab:27
 
 
-class Mamba2Mixer(nn.Module):  # ssm.gab:126
+class Mamba2Mixer(nn.Module):  # ssm.gab:133
     """The Mamba-2 mixer: a selective state space model whose transition is one scalar per head.
         z, u, dt = X W_in;   x, k, q = silu(conv(u));   dt = softplus(dt + dt_bias);   A = -exp(A_log)
         S_t = exp(dt_t A) S_{t-1} + k_t (dt_t x_t)^T;   y_t = S_t^T q_t + skip x_t
         out = norm(y * silu(z)) W_out
     k and q are the paper's B and C; `groups` of heads share them. `skip` is the paper's D.
     Shapes: X [B, L, D] -> [B, L, D]; x, y [B, L, H, P]; k, q [B, L, G, N]; S [B, H, N, P], where
-    H P = expand D. `norm` is a slot of width expand D.
+    H P = expand D. `norm` is a slot of width expand D. `multipliers` are fixed factors of z, of
+    what becomes x, k and q, and of dt: five numbers, or none.
     Source: Dao and Gu 2024, arXiv 2405.21060, equation (2) with A_t a scalar times the identity,
-    and the block of section 7.1 (parallel projections, norm before the output projection).
+    and the block of section 7.1 (parallel projections, norm before the output projection);
+    `multipliers`: Zuo et al. 2025 (Falcon-H1), arXiv 2507.22448.
     """
 
     def __init__(
@@ -117,18 +119,18 @@ class Mamba2Mixer(nn.Module):  # ssm.gab:126
     ) -> None:
         super().__init__()
         self.n_layers = n_layers
-        self.M = M = expand * D  # ssm.gab:136
-        self.P = P = head_dim  # ssm.gab:137
-        self.H = H = exact_div(M, P)  # ssm.gab:138
-        self.G = G = groups  # ssm.gab:139
-        self.R = exact_div(H, G)  # ssm.gab:140
-        self.N = N = state_size  # ssm.gab:141
-        self.in_proj = nn.Linear(D, 2 * G * N + H + 2 * M)  # ssm.gab:142
-        self.conv = ShortConv(width=M + 2 * G * N, kernel=kernel)  # ssm.gab:143
-        self.out_proj = nn.Linear(M, D)  # ssm.gab:144
+        self.M = M = expand * D  # ssm.gab:144
+        self.P = P = head_dim  # ssm.gab:145
+        self.H = H = exact_div(M, P)  # ssm.gab:146
+        self.G = G = groups  # ssm.gab:147
+        self.R = exact_div(H, G)  # ssm.gab:148
+        self.N = N = state_size  # ssm.gab:149
+        self.in_proj = nn.Linear(D, 2 * G * N + H + 2 * M)  # ssm.gab:150
+        self.conv = ShortConv(width=M + 2 * G * N, kernel=kernel)  # ssm.gab:151
+        self.out_proj = nn.Linear(M, D)  # ssm.gab:152
         self.norm = norm
-        self.A_log = nn.Parameter(torch.empty(H))  # [H]  ssm.gab:145
-        self.dt_bias = nn.Parameter(torch.empty(H))  # [H]  ssm.gab:147
+        self.A_log = nn.Parameter(torch.empty(H))  # [H]  ssm.gab:153
+        self.dt_bias = nn.Parameter(torch.empty(H))  # [H]  ssm.gab:155
 
     @torch.no_grad()
     def init_parameters(self, init: Init) -> None:
@@ -142,19 +144,19 @@ class Mamba2Mixer(nn.Module):  # ssm.gab:126
         self.dt_bias.copy_(torch.log(torch.expm1(torch.exp(value))))
 
     def forward(self, X: Tensor) -> Tensor:
-        # [B, L, M], [B, L, 2*G*N + M], [B, L, H]  ssm.gab:153
+        # [B, L, M], [B, L, 2*G*N + M], [B, L, H]  ssm.gab:161
         z, u, dt = self.in_proj(X).split([self.M, 2 * self.G * self.N + self.M, self.H], dim=-1)
-        # [B, L, M], [B, L, G*N], [B, L, G*N]  ssm.gab:154
+        # [B, L, M], [B, L, G*N], [B, L, G*N]  ssm.gab:168
         x, k, q = F.silu(self.conv(u)).split([self.M, self.G * self.N, self.G * self.N], dim=-1)
-        x = x.unflatten(-1, (self.M // self.P, self.P))  # [B, L, M/P, P]  ssm.gab:155
-        # [B, L, G*R, N]  ssm.gab:156
+        x = x.unflatten(-1, (self.M // self.P, self.P))  # [B, L, M/P, P]  ssm.gab:169
+        # [B, L, G*R, N]  ssm.gab:170
         k = k.unflatten(-1, (self.G, self.N)).repeat_interleave(self.R, dim=-2)
-        # [B, L, G*R, N]  ssm.gab:157
+        # [B, L, G*R, N]  ssm.gab:171
         q = q.unflatten(-1, (self.G, self.N)).repeat_interleave(self.R, dim=-2)
-        dt = F.softplus(dt + self.dt_bias)  # [B, L, H]  ssm.gab:158
-        log_decay = -torch.exp(self.A_log) * dt  # [B, L, H]  ssm.gab:159
-        y = linear_attention(q, k, dt[..., None] * x, log_decay)  # [B, L, G*R, P]  ssm.gab:162
-        return self.out_proj(self.norm(y.flatten(-2) * F.silu(z)))  # ssm.gab:168
+        dt = F.softplus(dt + self.dt_bias)  # [B, L, H]  ssm.gab:172
+        log_decay = -torch.exp(self.A_log) * dt  # [B, L, H]  ssm.gab:173
+        y = linear_attention(q, k, dt[..., None] * x, log_decay)  # [B, L, G*R, P]  ssm.gab:176
+        return self.out_proj(self.norm(y.flatten(-2) * F.silu(z)))  # ssm.gab:182
 
 
 class Mamba2Block(nn.Module):  # mamba2.gab:11

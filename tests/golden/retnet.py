@@ -61,12 +61,12 @@ class RoPE(nn.Module):  # position.gab:10
         angle = t_mod[:, None] * freq  # [L, K/2]  position.gab:14
         c = torch.cos(angle)[:, None]  # [L, 1, K/2]  position.gab:15
         s = torch.sin(angle)[:, None]  # [L, 1, K/2]  position.gab:16
-        pairs = x.unflatten(-1, (K // 2, 2))  # [B, L, H, K/2, 2]  position.gab:18
-        x1 = pairs[..., 0]  # [B, L, H, K/2]  position.gab:19
-        x2 = pairs[..., 1]  # [B, L, H, K/2]  position.gab:20
-        # [B, L, H, K/2, 2]  position.gab:21
+        pairs = x.unflatten(-1, (K // 2, 2))  # [B, L, H, K/2, 2]  position.gab:25
+        x1 = pairs[..., 0]  # [B, L, H, K/2]  position.gab:26
+        x2 = pairs[..., 1]  # [B, L, H, K/2]  position.gab:27
+        # [B, L, H, K/2, 2]  position.gab:28
         turned = torch.stack([x1 * c - x2 * s, x2 * c + x1 * s], dim=-1)
-        y = turned.flatten(-2)  # [B, L, H, K]  position.gab:22
+        y = turned.flatten(-2)  # [B, L, H, K]  position.gab:29
         return y
 
 

@@ -20,7 +20,7 @@ from gabc.runtime.functional.sizes import ceil_to, exact_div
 class LayerNorm(nn.Module):  # norm.gab:20
     """Layer norm.
         y = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias,  var biased
-    Shapes: x [..., width] -> y [..., width].
+    Shapes: x [..., width] -> y [..., width]. Without `has_bias` nothing is added.
     Source: Ba, Kiros and Hinton 2016, arXiv 1607.06450, equations (3) and (4).
     """
 
@@ -29,7 +29,7 @@ class LayerNorm(nn.Module):  # norm.gab:20
         self.width = width = D if width is None else width
         self.eps = eps
         self.weight = nn.Parameter(torch.empty(width))  # [width]  norm.gab:21
-        self.bias = nn.Parameter(torch.empty(width))  # [width]  norm.gab:22
+        self.bias = nn.Parameter(torch.empty(width))  # [width]  norm.gab:23
 
     @torch.no_grad()
     def init_parameters(self, init: Init) -> None:
@@ -37,7 +37,7 @@ class LayerNorm(nn.Module):  # norm.gab:20
         self.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, (self.width,), self.weight, self.bias, self.eps)  # norm.gab:25
+        return F.layer_norm(x, (self.width,), self.weight, self.bias, self.eps)  # norm.gab:27
 
 
 class DataDependentShift(nn.Module):  # rwkv.gab:108
@@ -117,12 +117,13 @@ class LowRank_2(nn.Module):  # rwkv.gab:93
         return self.up(torch.tanh(self.down(X)))  # rwkv.gab:98
 
 
-class HeadLayerNorm(nn.Module):  # norm.gab:35
+class HeadLayerNorm(nn.Module):  # norm.gab:37
     """Group norm of one position: every head is a group, normalised alone, with an affine map of
     its own.
         y[h] = (x[h] - mean(x[h])) / sqrt(var(x[h]) + eps) * weight[h] + bias[h]
     Equal to PyTorch's GroupNorm(heads, heads * width) on the B * L positions as rows.
-    Shapes: x [B, L, heads, width] -> y [B, L, heads, width].
+    Shapes: x [B, L, heads, width] -> y [B, L, heads, width]. Without `has_bias` nothing is
+    added.
     Source: Wu and He 2018, arXiv 1803.08494, equations (1), (2), (6) and (7); per head as in
     RetNet, arXiv 2307.08621, section 2.2.
     """
@@ -131,8 +132,8 @@ class HeadLayerNorm(nn.Module):  # norm.gab:35
         super().__init__()
         self.width = width
         self.eps = eps
-        self.weight = nn.Parameter(torch.empty(heads, width))  # [heads, width]  norm.gab:36
-        self.bias = nn.Parameter(torch.empty(heads, width))  # [heads, width]  norm.gab:37
+        self.weight = nn.Parameter(torch.empty(heads, width))  # [heads, width]  norm.gab:38
+        self.bias = nn.Parameter(torch.empty(heads, width))  # [heads, width]  norm.gab:40
 
     @torch.no_grad()
     def init_parameters(self, init: Init) -> None:
@@ -140,8 +141,9 @@ class HeadLayerNorm(nn.Module):  # norm.gab:35
         self.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
-        # norm.gab:40
-        return F.layer_norm(x, (self.width,), None, None, self.eps) * self.weight + self.bias
+        # [B, L, heads, width]  norm.gab:44
+        y = F.layer_norm(x, (self.width,), None, None, self.eps) * self.weight
+        return y + self.bias  # norm.gab:45
 
 
 class RWKV6TimeMix(nn.Module):  # rwkv.gab:132

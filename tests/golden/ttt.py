@@ -74,7 +74,7 @@ class ShortConv(nn.Module):  # conv.gab:9
 class LayerNorm(nn.Module):  # norm.gab:20
     """Layer norm.
         y = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias,  var biased
-    Shapes: x [..., width] -> y [..., width].
+    Shapes: x [..., width] -> y [..., width]. Without `has_bias` nothing is added.
     Source: Ba, Kiros and Hinton 2016, arXiv 1607.06450, equations (3) and (4).
     """
 
@@ -83,7 +83,7 @@ class LayerNorm(nn.Module):  # norm.gab:20
         self.width = width = D if width is None else width
         self.eps = eps
         self.weight = nn.Parameter(torch.empty(width))  # [width]  norm.gab:21
-        self.bias = nn.Parameter(torch.empty(width))  # [width]  norm.gab:22
+        self.bias = nn.Parameter(torch.empty(width))  # [width]  norm.gab:23
 
     @torch.no_grad()
     def init_parameters(self, init: Init) -> None:
@@ -91,7 +91,7 @@ class LayerNorm(nn.Module):  # norm.gab:20
         self.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, (self.width,), self.weight, self.bias, self.eps)  # norm.gab:25
+        return F.layer_norm(x, (self.width,), self.weight, self.bias, self.eps)  # norm.gab:27
 
 
 class RoPE(nn.Module):  # position.gab:10
@@ -118,12 +118,12 @@ class RoPE(nn.Module):  # position.gab:10
         angle = t_mod[:, None] * freq  # [L, K/2]  position.gab:14
         c = torch.cos(angle)[:, None]  # [L, 1, K/2]  position.gab:15
         s = torch.sin(angle)[:, None]  # [L, 1, K/2]  position.gab:16
-        pairs = x.unflatten(-1, (K // 2, 2))  # [B, L, H, K/2, 2]  position.gab:18
-        x1 = pairs[..., 0]  # [B, L, H, K/2]  position.gab:19
-        x2 = pairs[..., 1]  # [B, L, H, K/2]  position.gab:20
-        # [B, L, H, K/2, 2]  position.gab:21
+        pairs = x.unflatten(-1, (K // 2, 2))  # [B, L, H, K/2, 2]  position.gab:25
+        x1 = pairs[..., 0]  # [B, L, H, K/2]  position.gab:26
+        x2 = pairs[..., 1]  # [B, L, H, K/2]  position.gab:27
+        # [B, L, H, K/2, 2]  position.gab:28
         turned = torch.stack([x1 * c - x2 * s, x2 * c + x1 * s], dim=-1)
-        y = turned.flatten(-2)  # [B, L, H, K]  position.gab:22
+        y = turned.flatten(-2)  # [B, L, H, K]  position.gab:29
         return y
 
 

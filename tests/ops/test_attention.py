@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gabc.runtime.functional import attention
+from gabc.runtime.functional import attention, attention_edited
 
 from .harness import SIZES, Given, T, bind, check, lowered, refusal, result_types
 
@@ -56,10 +56,10 @@ def test_any_number_of_key_heads(shapes: tuple[str, str, str]) -> None:
     [
         ({}, "attend(x_0, x_1, x_2)"),
         ({"scale": 0.3, "window": "M"}, "attend(x_0, x_1, x_2, scale=0.3, window=M)"),
-        ({"softcap": 30.0}, "attend_explicit(x_0, x_1, x_2, softcap=30.0)"),
+        ({"softcap": 30.0}, "attend_edited(x_0, x_1, x_2, softcap=30.0)"),
         (
             {"window": "M", "sinks": SINKS},
-            "attend_explicit(x_0, x_1, x_2, window=M, sinks=x_3)",
+            "attend_with_sinks(x_0, x_1, x_2, window=M, sinks=x_3)",
         ),
     ],
 )
@@ -72,7 +72,7 @@ def test_against_loops() -> None:
     """One query, one key at a time, in Python numbers."""
     bound = bind("attend", {**PLAIN, "window": 3, "sinks": SINKS, "softcap": 2.0})
     q, k, v, sinks = bound.tensors.values()
-    found = attention.attend_explicit(q, k, v, window=3, sinks=sinks, softcap=2.0)
+    found = attention_edited.attend_explicit(q, k, v, window=3, sinks=sinks, softcap=2.0)
     heads, groups, length = SIZES["H"], SIZES["G"], SIZES["L"]
     for b, h, i in itertools.product(range(SIZES["B"]), range(heads), range(length)):
         g = h // (heads // groups)
@@ -166,16 +166,16 @@ def test_softmax_is_in_float32(dtype: torch.dtype) -> None:
     length = 512
     q = torch.zeros(1, length, 1, 8, dtype=dtype)
     v = torch.ones(1, length, 1, 4, dtype=dtype)
-    y = attention.attend_explicit(q, q, v, softcap=5.0)
+    y = attention_edited.attend_explicit(q, q, v, softcap=5.0)
     assert y.dtype == dtype
     torch.testing.assert_close(y, torch.ones_like(y), rtol=2 * torch.finfo(dtype).eps, atol=0)
 
 
 def test_under_autocast() -> None:
     q, k, v = (tensor.float() for tensor in drawn())
-    exact = attention.attend_explicit(q, k, v, softcap=5.0)
+    exact = attention_edited.attend_explicit(q, k, v, softcap=5.0)
     with torch.autocast("cpu", torch.bfloat16):
-        found = attention.attend_explicit(q, k, v, softcap=5.0)
+        found = attention_edited.attend_explicit(q, k, v, softcap=5.0)
     torch.testing.assert_close(found.float(), exact, rtol=0.05, atol=0.05)
 
 
@@ -187,5 +187,5 @@ def test_helpers_can_be_pasted() -> None:
         if function.__module__ == attention.__name__:
             exec(f"from __future__ import annotations\n{inspect.getsource(function)}", scope)
             assert name in scope
-    found = eval("attend_explicit(q, k, v, window=3)", {**scope, "q": q, "k": k, "v": v})
+    found = eval("attend(q, k, v, window=3)", {**scope, "q": q, "k": k, "v": v})
     torch.testing.assert_close(found, attention.attend(q, k, v, window=3))

@@ -82,7 +82,23 @@ def qwen2_moe() -> Other:
 
 
 def gpt_oss() -> Other:
-    """With plain positions; gate and up are interleaved, and matrices are stored [in, out]."""
+    return _gpt_oss({"rope_type": "default", "rope_theta": 150000.0})
+
+
+def gpt_oss_yarn() -> Other:
+    return _gpt_oss(
+        {
+            "rope_type": "yarn",
+            "rope_theta": 150000.0,
+            "factor": 32.0,
+            "original_max_position_embeddings": 4096,
+            "truncate": False,
+        }
+    )
+
+
+def _gpt_oss(rope: dict[str, object]) -> Other:
+    """Gate and up are interleaved, and matrices are stored [in, out]."""
     from transformers import GptOssConfig, GptOssModel
 
     config = GptOssConfig(
@@ -92,7 +108,7 @@ def gpt_oss() -> Other:
         head_dim=HEAD,
         num_local_experts=8,
         sliding_window=WINDOW,
-        rope_parameters={"rope_type": "default", "rope_theta": 150000.0},
+        rope_parameters=rope,
     )
     names: dict[str, str | Origin] = {
         **ATTENTION,
@@ -117,7 +133,13 @@ def gpt_oss() -> Other:
 LATENT, QUERY_LATENT, ROTATED = 4 * HEAD, WIDTH // 2, HEAD // 2
 
 
-def _deepseek(dense_layers: int, query_latent: int | None) -> PreTrainedModel:
+def _deepseek(
+    dense_layers: int,
+    query_latent: int | None,
+    groups: int = 1,
+    open_groups: int = 1,
+    rope: dict[str, object] | None = None,
+) -> PreTrainedModel:
     from transformers import DeepseekV3Config, DeepseekV3Model
 
     config = DeepseekV3Config(
@@ -132,9 +154,10 @@ def _deepseek(dense_layers: int, query_latent: int | None) -> PreTrainedModel:
         v_head_dim=HEAD,
         n_routed_experts=8,
         num_experts_per_tok=2,
-        n_group=1,
-        topk_group=1,
+        n_group=groups,
+        topk_group=open_groups,
         moe_intermediate_size=32,
+        rope_parameters=rope,
     )
     return DeepseekV3Model(eager(config))
 
@@ -164,7 +187,25 @@ def deepseek_mla() -> Other:
 
 def deepseek_v3() -> Other:
     """A dense layer, then experts; the bias that balances them is random, not zero."""
-    model = _deepseek(dense_layers=1, query_latent=QUERY_LATENT)
+    return _routed(_deepseek(dense_layers=1, query_latent=QUERY_LATENT))
+
+
+def deepseek_v3_yarn() -> Other:
+    """Four groups of experts, of which two are open to a token; stretched positions."""
+    rope: dict[str, object] = {
+        "rope_type": "yarn",
+        "rope_theta": 10000.0,
+        "factor": 40.0,
+        "original_max_position_embeddings": 4096,
+        "beta_fast": 32,
+        "beta_slow": 1,
+        "mscale": 1.0,
+        "mscale_all_dim": 1.0,
+    }
+    return _routed(_deepseek(1, QUERY_LATENT, groups=4, open_groups=2, rope=rope))
+
+
+def _routed(model: PreTrainedModel) -> Other:
     every = {**LATENT_ATTENTION, **LATENT_QUERIES, **PRE_NORM}
     routed: dict[str, str | Origin] = {"mlp.router.weight": "mlp.gate.weight"}
     for part in ("gate", "up", "down"):
@@ -177,8 +218,12 @@ def deepseek_v3() -> Other:
             **in_layers({**every, **routed}, range(1, 2)),
         },
     )
-    theirs = "layers.1.mlp.gate.e_score_correction_bias"
-    generator = torch.Generator().manual_seed(3)
-    model.get_buffer(theirs).copy_(0.1 * torch.randn(8, generator=generator))
-    other.buffers = {"blocks.1.mlp.balance": theirs}
+    return with_balance(other, "blocks.1.mlp.balance", "layers.1.mlp.gate.e_score_correction_bias")
+
+
+def with_balance(other: Other, ours: str, theirs: str, seed: int = 3) -> Other:
+    """The bias that balances the experts, which is a buffer, drawn at random."""
+    generator = torch.Generator().manual_seed(seed)
+    other.module.get_buffer(theirs).copy_(0.1 * torch.randn(8, generator=generator))
+    other.buffers = {ours: theirs}
     return other

@@ -8,6 +8,7 @@ parameters is which of the design's. Importing a model takes a while, so the fun
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +54,7 @@ def in_layers(names: Names, indices: range, theirs: str = "layers") -> Origins:
     for layer in indices:
         for name, given in names.items():
             origin = Origin(given) if isinstance(given, str) else given
-            full = Origin(f"{theirs}.{layer}.{origin.name}", origin.part)
+            full = replace(origin, name=f"{theirs}.{layer}.{origin.name}")
             origins[f"blocks.{layer}.{name}"] = full
     return origins
 
@@ -262,13 +263,13 @@ def alternate(place: int) -> Map:
     return part
 
 
-def alibi() -> Other:
-    """BLOOM, without the norm after its embedding; queries, keys and values alternate by head."""
+def alibi(norm: nn.Module | None = None) -> Other:
+    """BLOOM, by default without the norm after its embedding; queries, keys, values by head."""
     from transformers import BloomConfig, BloomModel
 
     config = BloomConfig(hidden_size=WIDTH, n_layer=2, n_head=HEADS, vocab_size=8, **SPECIAL)
     model = BloomModel(eager(config))
-    model.word_embeddings_layernorm = nn.Identity()
+    model.word_embeddings_layernorm = norm or nn.Identity()
     names = _fused_block({"attn_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm"})
     for name, theirs in list(names.items()):
         if name.endswith("weight") and "norm" not in name:

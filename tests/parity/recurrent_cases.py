@@ -28,6 +28,9 @@ MODELS: dict[str, Model] = {
     "zamba": Model(
         "Zamba (shared attention block)", "ZambaModel", "64x4", {"period": 2, "offset": 1}
     ),
+    "jamba": Model(
+        "Jamba (Mamba, attention, experts)", "JambaModel", "64x2", {"period": 2, "offset": 1}
+    ),
     "qwen3_next": Model("Qwen3-Next (Gated DeltaNet 3:1)", "Qwen3NextModel", "64x2", {"period": 2}),
     "kimi_linear": Model("Kimi Linear (KDA 3:1 MLA)", "KimiLinearModel", "64x3", {"period": 3}),
     "minimax": Model("MiniMax-01 (lightning attention)", "MiniMaxModel", "64x2", {"period": 2}),
@@ -145,14 +148,9 @@ PAPERS: dict[str, Paper] = {
 
 NOT_COMPARED: tuple[tuple[str, str], ...] = (
     (
-        "Griffin's whole block",
-        "transformers has norms with an offset, biases in the MLP, and the gain 1 at position 0",
+        "xLSTM with blocks of sLSTM",
+        "transformers has no sLSTM; xLSTM 7B, without, is compared whole",
     ),
-    ("Jamba's whole block", "its router does not divide the chosen weights by their sum"),
-    ("Qwen3-Next with `norm_topk_prob`", "the design's router does not divide by the sum"),
-    ("Falcon-H1's multipliers", "the design has none; they are 1 on the other side"),
-    ("xLSTM's whole block", "transformers has no sLSTM; its own mLSTM layer is compared"),
-    ("RWKV-4's norm behind the embedding", "a design has no embedding of its own"),
     ("Samba", "transformers has none; its mixers are compared as those of Mamba and Llama"),
     ("Titans beside fla-core", "its naive reference has another loss, behind a LayerNorm"),
     ("Titans with an MLP as the memory", "the unit's memory is a matrix"),

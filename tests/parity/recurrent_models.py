@@ -6,6 +6,8 @@ parameters is which of the design's. Importing the models takes seconds, so the 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from .attention_experts import LATENT, LATENT_ATTENTION, ROTATED, gated_experts
@@ -39,7 +41,7 @@ def inside(names: Names, ours: str, theirs: str) -> dict[str, str | Origin]:
     placed: dict[str, str | Origin] = {}
     for name, given in names.items():
         origin = Origin(given) if isinstance(given, str) else given
-        placed[f"{ours}.{name}"] = Origin(f"{theirs}.{origin.name}", origin.part)
+        placed[f"{ours}.{name}"] = replace(origin, name=f"{theirs}.{origin.name}")
     return placed
 
 
@@ -67,8 +69,17 @@ def mamba() -> Other:
     return stack(MambaModel(config), in_layers(names, range(2)), "norm_f", "embeddings")
 
 
-def falcon_h1() -> Other:
-    """All multipliers are 1."""
+MAMBA2: Names = {
+    "conv.weight": Origin("conv1d.weight", lambda tensor: tensor.squeeze(1)),
+    "conv.bias": "conv1d.bias",
+    "skip": "D",
+    **{f"{name}.weight": f"{name}.weight" for name in ("in_proj", "norm", "out_proj")},
+    **{name: name for name in ("A_log", "dt_bias")},
+}
+
+
+def falcon_h1(scale: float = 1.0, **multipliers: float | list[float]) -> Other:
+    """All multipliers are 1 unless given; `scale` is that of the embedding."""
     from transformers import FalconH1Config, FalconH1Model
 
     config = FalconH1Config(
@@ -83,22 +94,17 @@ def falcon_h1() -> Other:
         mamba_rms_norm=True,
         mamba_norm_before_gate=False,
         rope_parameters=PLAIN_ROPE,
+        **multipliers,
     )
-    mixer: Names = {
-        "conv.weight": Origin("conv1d.weight", lambda tensor: tensor.squeeze(1)),
-        "conv.bias": "conv1d.bias",
-        "skip": "D",
-        **{f"{name}.weight": f"{name}.weight" for name in ("in_proj", "norm", "out_proj")},
-        **{name: name for name in ("A_log", "dt_bias")},
-    }
     names: Names = {
         "mixer_norm.weight": "input_layernorm.weight",
         "mlp_norm.weight": "pre_ff_layernorm.weight",
         **ATTENTION,
-        **inside(mixer, "ssm", "mamba"),
+        **inside(MAMBA2, "ssm", "mamba"),
         **{name: f"feed_forward.{name[4:].replace('.', '_proj.')}" for name in GATED},
     }
-    return stack(FalconH1Model(eager(config)), in_layers(names, range(2)), "final_layernorm")
+    model = FalconH1Model(eager(config))
+    return stack(model, in_layers(names, range(2)), "final_layernorm", scale=scale)
 
 
 def zamba() -> Other:
@@ -151,8 +157,42 @@ def _full(names: Names) -> dict[str, Origin]:
     return {n: Origin(given) if isinstance(given, str) else given for n, given in names.items()}
 
 
+def jamba() -> Other:
+    """A Mamba mixer and a dense MLP, then attention and experts."""
+    from transformers import JambaConfig, JambaModel
+
+    config = JambaConfig(
+        **SHAPE,
+        **SPECIAL,
+        num_key_value_heads=2,
+        attn_layer_period=2,
+        attn_layer_offset=1,
+        expert_layer_period=2,
+        expert_layer_offset=1,
+        num_experts=8,
+        num_experts_per_tok=2,
+        mamba_dt_rank=WIDTH // 16,
+    )
+    norms = {
+        f"{ours}_norm.weight": f"{theirs}_layernorm.weight"
+        for ours, theirs in zip(("dt", "k", "q"), ("dt", "b", "c"), strict=True)
+    }
+    mamba = inside({**MIXER, **norms}, "mixer", "mamba")
+    every = {**NORMS, "mlp_norm.weight": "pre_ff_layernorm.weight"}
+    dense = {name: str(given).replace("mlp.", "feed_forward.") for name, given in GATED.items()}
+    routed = {
+        name: Origin(f"feed_forward.{origin.name[4:]}", origin.part)
+        for name, origin in _full(gated_experts(8, HIDDEN)).items()
+    }
+    routed["mlp.router.weight"] = Origin("feed_forward.router.weight")
+    origins = {
+        **in_layers({**every, **mamba, **dense}, range(1)),
+        **in_layers({**every, **MIXING_ATTENTION, **routed}, range(1, 2)),
+    }
+    return stack(JambaModel(eager(config)), origins, "final_layernorm")
+
+
 def qwen3_next() -> Other:
-    """The weights of the chosen experts are not divided by their sum."""
     from transformers import Qwen3NextConfig, Qwen3NextModel
 
     config = Qwen3NextConfig(
@@ -169,7 +209,7 @@ def qwen3_next() -> Other:
         num_experts_per_tok=2,
         moe_intermediate_size=64,
         shared_expert_intermediate_size=HIDDEN,
-        norm_topk_prob=False,
+        norm_topk_prob=True,
         rope_parameters={**PLAIN_ROPE, "rope_theta": 1e7, "partial_rotary_factor": 0.25},
     )
     groups = HEADS // 2

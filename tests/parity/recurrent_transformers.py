@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .recurrent_weights import Absent, Copies, Mirrored, Pick, Tensors, compiled, drawn
+from .recurrent_weights import Copies, Mirrored, Pick, Tensors, compiled, drawn
 
 WIDTH = 32
 
@@ -204,10 +204,9 @@ def mlstm() -> Beside:
         **{f"w{n}.{p}": f"{n}gate_preact.{p}" for n in "if" for p in ("weight", "bias")},
         "output_gate.weight": "ogate_preact.weight",
         "head_norm.weight": "multihead_norm.weight",
-        "head_norm.bias": Absent(),
         "wo.weight": "out_proj.weight",
     }
-    ours = compiled("MLSTM()", "xlstm import MLSTM", width=WIDTH)
+    ours = compiled("MLSTM(norm_bias=false)", "xlstm import MLSTM", width=WIDTH)
     return Beside(ours, theirs, lambda x: theirs(x)[0], copies)
 
 

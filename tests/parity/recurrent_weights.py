@@ -30,12 +30,7 @@ class Mirrored:
     name: str
 
 
-@dataclass(frozen=True)
-class Absent:
-    """A weight that the other implementation does not have: zero, its gradient not compared."""
-
-
-Copies = Mapping[str, str | Pick | Mirrored | Absent]
+Copies = Mapping[str, str | Pick | Mirrored]
 """For each parameter of the unit, where it is found in the other implementation."""
 
 
@@ -103,9 +98,8 @@ def disagreement(
     slopes = {name: _slope(parameter) for name, parameter in parameters.items()}
     pairs = {"input": (_slope(x_ours), _slope(x_theirs))}
     for name, parameter in own.items():
-        if not isinstance(copies[name], Absent):
-            expected = _value(copies[name], slopes, parameter, is_slope=True)
-            pairs[name] = (_slope(parameter), expected)
+        expected = _value(copies[name], slopes, parameter, is_slope=True)
+        pairs[name] = (_slope(parameter), expected)
     # A gradient that cancels to zero is held against the size of the others.
     floor = 1e-3 * max(expected.abs().max().item() for _, expected in pairs.values())
     slope_errors = {n: relative(actual, wanted, floor) for n, (actual, wanted) in pairs.items()}
@@ -117,15 +111,13 @@ def _slope(leaf: Tensor) -> Tensor:
 
 
 def _value(
-    copy: str | Pick | Mirrored | Absent, tensors: Tensors, like: Tensor, is_slope: bool = False
+    copy: str | Pick | Mirrored, tensors: Tensors, like: Tensor, is_slope: bool = False
 ) -> Tensor:
     match copy:
         case str():
             found = tensors[copy]
         case Mirrored(name):
             found = -tensors[name] if is_slope else 1.0 - tensors[name]
-        case Absent():
-            found = torch.zeros_like(like)
         case _:
             found = copy(tensors)
     assert found.numel() == like.numel(), (copy, found.shape, like.shape)

@@ -24,6 +24,8 @@ from gabc.runtime.model import build
 from gabc.syntax.source import Source
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+DESIGNS = Path(__file__).resolve().parent / "designs"
+"""Architectures that `examples/` has not, written for the comparison."""
 
 Map = Callable[[Tensor], Tensor]
 """A linear map from a parameter over there to one of the design; gradients go the same way."""
@@ -50,6 +52,14 @@ class Origin:
 
     name: str
     part: Map = same
+    is_mirrored: bool = False
+    """Whether the design has 1 minus it: its gradient has the other sign."""
+
+    def value(self, theirs: Tensor) -> Tensor:
+        return 1.0 - self.part(theirs) if self.is_mirrored else self.part(theirs)
+
+    def slope(self, theirs: Tensor) -> Tensor:
+        return -self.part(theirs) if self.is_mirrored else self.part(theirs)
 
 
 Origins = Mapping[str, Origin]
@@ -112,19 +122,24 @@ class _Through(nn.Module):
         return X
 
 
+def path_of(name: str) -> Path:
+    own = DESIGNS / f"{name}.gab"
+    return own if own.exists() else EXAMPLES / f"{name}.gab"
+
+
 @cache
-def text_of(name: str, **sizes: int | str) -> str:
-    """A design of `examples/`, with other defaults for hyperparameters of its root unit."""
-    text = (EXAMPLES / f"{name}.gab").read_text(encoding="utf-8")
+def text_of(name: str, **sizes: float | str) -> str:
+    """A design of `examples/` or `designs/`, with other defaults of its root unit's sizes."""
+    text = path_of(name).read_text(encoding="utf-8")
     for hyper, value in sizes.items():
-        default = rf"\b{hyper}: (int|dim) = (?:[^,()\n]|\([^)]*\))+"
+        default = rf"\b{hyper}: (int|dim|float) = (?:[^,()\n]|\([^)]*\))+"
         text, found = re.subn(default, rf"{hyper}: \1 = {value}", text)
         assert found == 1, f"{name} has no hyperparameter {hyper}"
     return text
 
 
-def stack_of(name: str, scale: str, **sizes: int | str) -> Stack:
-    """A design of `examples/` at a scale such as `64x2`."""
+def stack_of(name: str, scale: str, **sizes: float | str) -> Stack:
+    """A design of `examples/` or `designs/` at a scale such as `64x2`."""
     source = Source(f"{name}.gab", text_of(name, **sizes))
     report = check(source, scales=(parse_scale(scale),))
     assert report.ok, [diagnostic.message for diagnostic in report.diagnostics]
@@ -205,7 +220,7 @@ class Other:
         parameters = dict(self.module.named_parameters())
         taken = {origin.name for origin in self.origins.values()}
         assert taken | self.unused == parameters.keys(), (taken | self.unused) ^ parameters.keys()
-        return {n: o.part(parameters[o.name].detach()) for n, o in self.origins.items()}
+        return {n: o.value(parameters[o.name].detach()) for n, o in self.origins.items()}
 
     def constants(self) -> dict[str, Tensor]:
         return {name: self.module.get_buffer(theirs) for name, theirs in self.buffers.items()}
@@ -213,7 +228,7 @@ class Other:
     def measure(self, X: Tensor) -> Measured:
         """With gradients by the design's names of the parameters."""
         found = measure(self.run, X, dict(self.module.named_parameters()))
-        gradients = {n: o.part(found.gradients[o.name]) for n, o in self.origins.items()}
+        gradients = {n: o.slope(found.gradients[o.name]) for n, o in self.origins.items()}
         return Measured(found.output, {"X": found.gradients["X"], **gradients})
 
 

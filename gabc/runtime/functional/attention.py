@@ -26,10 +26,8 @@ def attend(
     """
     mask = attend_mask(q, window, segments, keep)
     empty = None if keep is None or mask is None else ~mask.any(-1).transpose(1, 2)[..., None]
+    dtype = autocast_dtype(q)
     # Autocast would round the bias, too, whose differences may be small beside it.
-    dtype = q.dtype
-    if torch.is_autocast_enabled(q.device.type):
-        dtype = torch.get_autocast_dtype(q.device.type)
     with torch.autocast(q.device.type, enabled=False):
         if bias is not None or empty is not None:
             mask = attend_bias(q, mask, bias)
@@ -43,6 +41,12 @@ def attend(
             enable_gqa=q.shape[2] != k.shape[2],
         ).transpose(1, 2)
     return y if empty is None else y.masked_fill(empty, 0.0)
+
+
+def autocast_dtype(x: Tensor) -> torch.dtype:
+    """The dtype in which matrix products of `x` are computed here."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 def attend_mask(
@@ -74,30 +78,6 @@ def attend_bias(q: Tensor, mask: Tensor | None, bias: Tensor | None) -> Tensor:
         bias = q.new_zeros((), dtype=dtype)
     bias = bias.to(dtype)[(None,) * (4 - bias.dim())]
     return torch.where(mask, bias, torch.finfo(dtype).min)
-
-
-def attend_explicit(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    scale: float | None = None,
-    window: int | None = None,
-    sinks: Tensor | None = None,
-    softcap: float | None = None,
-    bias: Tensor | None = None,
-    segments: Tensor | None = None,
-) -> Tensor:
-    """`attend` with what the fused form lacks, at the cost of the [B, H, L, L] scores.
-
-    softcap: the scores become `softcap * tanh(score / softcap)`. sinks [H]: logits that join the
-    denominator.
-    """
-    score = attend_logits(q, k, scale)
-    if softcap is not None:
-        score = softcap * torch.tanh(score / softcap)
-    if bias is not None:
-        score = score + bias
-    return attend_scores(score, attend_mask(q, window, segments, None), v, sinks)
 
 
 def attend_logits(q: Tensor, k: Tensor, scale: float | None = None) -> Tensor:
