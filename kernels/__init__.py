@@ -4,7 +4,8 @@ Only generated code and the tools that run it import this package: it needs torc
 and compiling a design do not. Triton is imported by the first call on a CUDA tensor, never before.
 
 Each kernel is a folder: `reference.py` says what it computes in plain torch, `triton.py` is the
-fused form, and `op.py` registers the operator and chooses between the two by device.
+fused form, `op.py` registers the operators, of which the device chooses the implementation.
+`cases.py` lists what the two are compared on, `specimens.py` what is compiled without a GPU.
 """
 
 from .rms_norm import add_rms_norm, rms_norm

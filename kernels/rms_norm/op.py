@@ -8,47 +8,13 @@ Triton that is needed and absent is an error, never a slower path.
 
 from __future__ import annotations
 
-import importlib.util
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from ..dispatch import described, for_cuda
 from . import reference
-
-
-class Implementation(Protocol):
-    """What `reference.py` and `triton.py` both define; `reference.py` documents the meaning."""
-
-    def forward(self, x: Tensor, weight: Tensor | None, eps: float) -> Tensor: ...
-
-    def add_forward(
-        self, x: Tensor, residual: Tensor, weight: Tensor | None, eps: float
-    ) -> tuple[Tensor, Tensor]: ...
-
-    def backward(
-        self, dy: Tensor, x: Tensor, weight: Tensor | None, eps: float, dsum: Tensor | None
-    ) -> tuple[Tensor, Tensor]: ...
-
-
-def implementation(name: str) -> Implementation:
-    """The implementation called `reference` or `triton`, and no other in its place.
-
-    ModuleNotFoundError if it is `triton` and triton is not installed; ValueError for another name.
-    """
-    if name == "reference":
-        return reference
-    if name != "triton":
-        raise ValueError(f"rms_norm has the implementations 'reference' and 'triton', not {name!r}")
-    if importlib.util.find_spec("triton") is None:
-        raise ModuleNotFoundError(
-            "the Triton rms_norm needs the package triton, which is not installed: "
-            "pip install 'gabc[gpu]'",
-            name="triton",
-        )
-    from . import triton
-
-    return triton
 
 
 def rms_norm(x: Tensor, weight: Tensor | None, eps: float = 1e-5) -> Tensor:
@@ -76,8 +42,8 @@ def add_rms_norm(
     _require_valid(x, weight, eps)
     if (residual.shape, residual.dtype, residual.device) != (x.shape, x.dtype, x.device):
         raise ValueError(
-            f"add_rms_norm adds tensors of one shape, dtype and device: x is {_described(x)}, "
-            f"residual is {_described(residual)}"
+            f"add_rms_norm adds tensors of one shape, dtype and device: x is {described(x)}, "
+            f"residual is {described(residual)}"
         )
     return cast("tuple[Tensor, Tensor]", torch.ops.gabc.add_rms_norm(x, residual, weight, eps))
 
@@ -86,7 +52,7 @@ def _require_valid(x: Tensor, weight: Tensor | None, eps: float) -> None:
     if not x.is_floating_point():
         raise TypeError(f"rms_norm needs a floating-point x, got {x.dtype}")
     if x.ndim == 0 or x.shape[-1] == 0:
-        raise ValueError(f"rms_norm needs a last dim of at least one element, x is {_described(x)}")
+        raise ValueError(f"rms_norm needs a last dim of at least one element, x is {described(x)}")
     if not eps >= 0:
         raise ValueError(f"rms_norm needs eps >= 0, got {eps}")
     if weight is None:
@@ -96,35 +62,29 @@ def _require_valid(x: Tensor, weight: Tensor | None, eps: float) -> None:
     if weight.shape != x.shape[-1:] or weight.device != x.device:
         raise ValueError(
             f"rms_norm needs one weight per element of the last dim, on the device of x: x is "
-            f"{_described(x)}, weight is {_described(weight)}"
+            f"{described(x)}, weight is {described(weight)}"
         )
-
-
-def _described(x: Tensor) -> str:
-    return f"{tuple(x.shape)} {x.dtype} on {x.device}"
-
-
-def _for_cuda(x: Tensor) -> Implementation:
-    return implementation("reference" if x.dtype == torch.float64 else "triton")
 
 
 @torch.library.custom_op("gabc::rms_norm", mutates_args=(), device_types="cuda")
 def _rms_norm(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
-    return _for_cuda(x).forward(x, weight, eps)
+    return cast("Tensor", for_cuda("rms_norm", x).forward(x, weight, eps))
 
 
 @torch.library.custom_op("gabc::add_rms_norm", mutates_args=(), device_types="cuda")
 def _add_rms_norm(
     x: Tensor, residual: Tensor, weight: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor]:
-    return _for_cuda(x).add_forward(x, residual, weight, eps)
+    pair = for_cuda("rms_norm", x).add_forward(x, residual, weight, eps)
+    return cast("tuple[Tensor, Tensor]", pair)
 
 
 @torch.library.custom_op("gabc::rms_norm_backward", mutates_args=(), device_types="cuda")
 def _rms_norm_backward(
     dy: Tensor, x: Tensor, weight: Tensor | None, eps: float, dsum: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    return _for_cuda(x).backward(dy, x, weight, eps, dsum)
+    pair = for_cuda("rms_norm", x).backward(dy, x, weight, eps, dsum)
+    return cast("tuple[Tensor, Tensor]", pair)
 
 
 _rms_norm.register_kernel("cpu", reference.forward)

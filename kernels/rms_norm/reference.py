@@ -8,10 +8,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..dispatch import widened
+
 
 def forward(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
     """`x * rsqrt(mean(x^2) + eps) * weight` over the last dim; shape and dtype of `x`."""
-    wide = _widened(x)
+    wide = widened(x)
     y = wide * _reciprocal_rms(wide, eps)
     if weight is not None:
         y = y * weight.to(y.dtype)
@@ -42,7 +44,7 @@ def backward(
     the gradient of both addends. Without a weight the second result has no elements, since an
     operator cannot return an absent tensor.
     """
-    wide, dy = _widened(x), _widened(dy)
+    wide, dy = widened(x), widened(dy)
     r = _reciprocal_rms(wide, eps)
     n = wide * r
     g = dy if weight is None else dy * weight.to(dy.dtype)
@@ -53,10 +55,6 @@ def backward(
     if weight is None:
         return dx, x.new_empty(0)
     return dx, (dy * n).reshape(-1, x.shape[-1]).sum(0).to(weight.dtype)
-
-
-def _widened(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
 
 
 def _reciprocal_rms(x: Tensor, eps: float) -> Tensor:

@@ -18,10 +18,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
-
-# Two slabs for each of the 132 multiprocessors of an H100 or H200.
-MAX_SLABS = 264
+from ..launch import as_rows, require_supported, slab_size, sum_slabs
 
 
 @dataclass(frozen=True)
@@ -48,10 +45,6 @@ SETTINGS = (
     Settings(block=8192, rows=1, warps=32),
     Settings(block=16384, rows=1, warps=32),
 )
-
-# Tile of the second stage of the weight gradient.
-REDUCE_SLABS = 32
-REDUCE_COLUMNS = 64
 
 
 def settings(width: int) -> Settings:
@@ -83,13 +76,13 @@ def backward(
     dy: Tensor, x: Tensor, weight: Tensor | None, eps: float, dsum: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """As `reference.backward`, for float16, bfloat16 and float32 on a CUDA device."""
-    _require_supported(x, weight)
+    require_supported("rms_norm", x=x, weight=weight)
     width = x.shape[-1]
     chosen = settings(width)
-    x_rows, dy_rows = _as_rows(x), _as_rows(dy)
-    dsum_rows = None if dsum is None else _as_rows(dsum)
+    x_rows, dy_rows = as_rows(x), as_rows(dy)
+    dsum_rows = None if dsum is None else as_rows(dsum)
     rows = x_rows.shape[0]
-    slab = triton.cdiv(triton.cdiv(rows, chosen.rows), MAX_SLABS) * chosen.rows
+    slab = slab_size(rows, chosen.rows)
     slabs = triton.cdiv(rows, slab) if rows else 0
     dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     partial = None
@@ -117,34 +110,17 @@ def backward(
             )
     if weight is None or partial is None:
         return dx, x.new_empty(0)
-    return dx, _sum_slabs(partial, weight.dtype)
-
-
-def _sum_slabs(partial: Tensor, dtype: torch.dtype) -> Tensor:
-    """(slabs, width) -> (width,); zeros if there are no slabs."""
-    slabs, width = partial.shape
-    total = torch.empty(width, dtype=dtype, device=partial.device)
-    with torch.cuda.device(partial.get_device()):
-        sum_slabs_kernel[(triton.cdiv(width, REDUCE_COLUMNS),)](
-            partial,
-            total,
-            slabs,
-            WIDTH=width,
-            SLABS=REDUCE_SLABS,
-            COLUMNS=REDUCE_COLUMNS,
-            num_warps=4,
-        )
-    return total
+    return dx, sum_slabs(partial, weight.dtype)
 
 
 def _launch_forward(
     x: Tensor, residual: Tensor | None, weight: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor | None]:
-    _require_supported(x, weight)
+    require_supported("rms_norm", x=x, weight=weight)
     width = x.shape[-1]
     chosen = settings(width)
-    x_rows = _as_rows(x)
-    residual_rows = None if residual is None else _as_rows(residual)
+    x_rows = as_rows(x)
+    residual_rows = None if residual is None else as_rows(residual)
     rows = x_rows.shape[0]
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     h = None if residual is None else torch.empty_like(y)
@@ -166,26 +142,6 @@ def _launch_forward(
                 num_warps=chosen.warps,
             )
     return y, h
-
-
-def _as_rows(x: Tensor) -> Tensor:
-    """`x` as `(rows, width)` with adjacent columns; a view where the strides allow it."""
-    rows = x.reshape(-1, x.shape[-1])
-    return rows if rows.stride(1) == 1 else rows.contiguous()
-
-
-def _require_supported(x: Tensor, weight: Tensor | None) -> None:
-    for name, tensor in (("x", x), ("weight", weight)):
-        if tensor is not None and tensor.dtype not in _DTYPES:
-            raise TypeError(
-                f"the Triton rms_norm computes in float32 and takes no {tensor.dtype} {name}: "
-                f"use implementation('reference')"
-            )
-    if not x.is_cuda and not triton.knobs.runtime.interpret:
-        raise ValueError(
-            f"the Triton rms_norm needs a CUDA tensor, got one on {x.device}: move it to the GPU, "
-            f"use implementation('reference'), or set TRITON_INTERPRET=1 before triton is imported"
-        )
 
 
 @triton.jit
@@ -276,23 +232,3 @@ def backward_kernel(
     if weight_ptr is not None:
         line = partial_ptr + tl.program_id(0).to(tl.int64) * WIDTH + column
         tl.store(line, tl.sum(dweight, axis=0, keep_dims=True), mask=in_width)
-
-
-@triton.jit(do_not_specialize=["slabs"])
-def sum_slabs_kernel(
-    partial_ptr: tl.tensor,
-    dweight_ptr: tl.tensor,
-    slabs: tl.tensor,
-    WIDTH: tl.constexpr,
-    SLABS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-) -> None:
-    """(slabs, WIDTH) float32 -> (WIDTH,) in the dtype of the weight."""
-    column = tl.program_id(0).to(tl.int64) * COLUMNS + tl.arange(0, COLUMNS).to(tl.int64)[None, :]
-    total = tl.zeros((SLABS, COLUMNS), dtype=tl.float32)
-    for start in range(0, slabs, SLABS):
-        line = (start + tl.arange(0, SLABS)).to(tl.int64)[:, None]
-        mask = (line < slabs) & (column < WIDTH)
-        total += tl.load(partial_ptr + line * WIDTH + column, mask=mask, other=0.0)
-    dweight = tl.sum(total, axis=0, keep_dims=True).to(dweight_ptr.dtype.element_ty)
-    tl.store(dweight_ptr + column, dweight, mask=column < WIDTH)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from gabc.kernels import add_rms_norm, rms_norm
-from gabc.kernels.rms_norm.op import implementation
+from gabc.kernels.dispatch import implementation
 from torch import Tensor
 
 EPS = 1e-3  # large enough that leaving it out, or putting it outside the root, shows in float64
@@ -165,19 +165,19 @@ def test_bad_arguments(
 
 def test_an_unknown_implementation_is_named() -> None:
     with pytest.raises(ValueError, match="'reference' and 'triton', not 'cuda'"):
-        implementation("cuda")
+        implementation("rms_norm", "cuda")
 
 
 TRITON_ABSENT = """
 import sys
 import torch
 from gabc.kernels import rms_norm
-from gabc.kernels.rms_norm.op import implementation
+from gabc.kernels.dispatch import implementation
 assert "triton" not in sys.modules
 sys.modules["triton"] = None  # an import of it now fails as if it were not installed
 assert rms_norm(torch.ones(2, 3), None, 0.0).equal(torch.ones(2, 3))
 try:
-    implementation("triton")
+    implementation("rms_norm", "triton")
 except ModuleNotFoundError as error:
     print(error)
 """
