@@ -49,7 +49,8 @@ def as_rows(x: Tensor) -> Tensor:
 
 def slab_size(rows: int, tile: int) -> int:
     """Rows of a slab, a multiple of `tile`: by the shape alone, so that sums have one order."""
-    return triton.cdiv(triton.cdiv(rows, tile), MAX_SLABS) * tile
+    tiles = -(-rows // tile)
+    return -(-tiles // MAX_SLABS) * tile
 
 
 def sum_slabs(partial: Tensor, dtype: torch.dtype) -> Tensor:
