@@ -42,13 +42,16 @@ class Cost:
 def interleaved(steps: Sequence[Callable[[], None]], rounds: int) -> list[Cost]:
     """The cost of each step; they take turns, so that load on the machine meets all alike.
 
-    The first turn of each is for its memory, and its time is not counted unless it is slow.
+    The first turn of each is for its memory, and its time is not counted unless it is slow. Before
+    each other turn the step runs once: a step of training finds the caches and the heap as its like
+    has left them, not as the other side has.
     """
     firsts = [_first_turn(step) for step in steps]
     times: list[list[float]] = [[] for _ in steps]
     for _ in range(rounds):
         for step, first, found in zip(steps, firsts, times, strict=True):
             if first.seconds < SLOW:
+                step()
                 found.append(_seconds(step))
     return [
         Cost(median(found or [first.seconds]), first.mebibytes)

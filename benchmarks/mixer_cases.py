@@ -16,7 +16,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from parity.recurrent_transformers import MAMBA, Beside, grouped
-from parity.recurrent_weights import Absent, Copies, compiled
+from parity.recurrent_weights import Copies, compiled
 from parity.weights import randomise
 
 WIDTH, HEADS = 128, 4
@@ -153,10 +153,9 @@ def mlstm() -> Beside:
         **{f"w{n}.{p}": f"{n}gate_preact.{p}" for n in "if" for p in ("weight", "bias")},
         "output_gate.weight": "ogate_preact.weight",
         "head_norm.weight": "multihead_norm.weight",
-        "head_norm.bias": Absent(),
         "wo.weight": "out_proj.weight",
     }
-    call, unit = f"MLSTM(heads={HEADS})", "xlstm import MLSTM"
+    call, unit = f"MLSTM(heads={HEADS}, norm_bias=false)", "xlstm import MLSTM"
     return _beside(call, unit, theirs, lambda x: _first(theirs(x)), copies)
 
 
@@ -296,7 +295,7 @@ def gpt2() -> Beside:
         attn_implementation="sdpa",
     )
     theirs = GPT2Attention(config, layer_idx=0)
-    copies: dict[str, str | Callable[..., Tensor] | Absent] = {
+    copies: dict[str, str | Callable[..., Tensor]] = {
         "wo.weight": lambda tensors: tensors["c_proj.weight"].mT,
         "wo.bias": "c_proj.bias",
     }
