@@ -39,19 +39,24 @@ class Case:
 
 @dataclass(frozen=True)
 class Difference:
-    """Root mean square errors of one result, relative to the exact one; and whether a second run
-    of the kernel gave the same bits."""
+    """Root mean square errors of one result, relative to the exact one; whether a second run of
+    the kernel gave the same bits; and whether it has the reference's dtype."""
 
     result: str
     error: float
     reference_error: float
     repeats: bool
+    has_dtype: bool
+
+    @property
+    def excess(self) -> float:
+        """The error in units of what is allowed: twice that of plain torch, and no less than the
+        unit of float32, below which ratios are chance."""
+        return self.error / max(2.0 * self.reference_error, torch.finfo(torch.float32).eps)
 
     @property
     def is_sound(self) -> bool:
-        """At most twice the error of plain torch; below the unit of float32 ratios are chance."""
-        floor = torch.finfo(torch.float32).eps
-        return self.repeats and self.error <= max(2.0 * self.reference_error, floor)
+        return self.repeats and self.has_dtype and self.excess <= 1.0
 
 
 def differences(
@@ -71,7 +76,7 @@ def differences(
     exact = case.run(implementation(kernel, REFERENCE), wide)
     plain = case.run(implementation(kernel, REFERENCE), rounded)
     first, second = (case.run(implementation(kernel, TRITON), rounded) for _ in range(2))
-    if not exact.keys() == plain.keys() == first.keys():
+    if not exact.keys() == plain.keys() == first.keys() == second.keys():
         raise ValueError(f"{kernel} {case.name}: the implementations name different results")
     scales = dict(exact) | dict(case.scales(wide, exact))
     for name, want in exact.items():
@@ -79,7 +84,8 @@ def differences(
             name,
             _relative(first[name], want, scales[name]),
             _relative(plain[name], want, scales[name]),
-            torch.equal(first[name], second[name]) and first[name].dtype == plain[name].dtype,
+            torch.equal(first[name], second[name]),
+            first[name].dtype == plain[name].dtype,
         )
 
 

@@ -21,10 +21,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-SHARED_MEMORY_LIMIT = 232_448
-"""Bytes a program may use on sm_90; on sm_80 166,912."""
-
-ARCHITECTURES = (80, 90)
+SHARED_MEMORY = {80: 166_912, 90: 232_448}
+"""Bytes of shared memory that a program may use, by architecture."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +83,11 @@ def resources(specimen: Specimen, architecture: int) -> Resources:
     )
 
 
-def faults(specimen: Specimen, found: Resources) -> list[str]:
+def faults(specimen: Specimen, found: Resources, architecture: int) -> list[str]:
     """What forbids launching the kernel, as one line each."""
     lines = []
-    if found.shared > SHARED_MEMORY_LIMIT:
-        lines.append(f"{found.shared} bytes of shared memory, over {SHARED_MEMORY_LIMIT}")
+    if found.shared > (limit := SHARED_MEMORY[architecture]):
+        lines.append(f"{found.shared} bytes of shared memory, over {limit}")
     if found.spilled and not specimen.may_spill:
         lines.append(f"{found.spilled} bytes spilled per thread")
     if "atomic" in found.ttgir:

@@ -31,6 +31,7 @@ COMMANDS = {
     "eval": ("evaluate", "evaluate"),
     "generate": ("generate", "generate"),
     "demo": ("demo", "demo"),
+    "doctor": ("doctor", "doctor"),
 }
 """Each command's module in `gabc.cli` and its function, in the order of the help."""
 

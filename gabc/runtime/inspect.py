@@ -27,8 +27,8 @@ class ParameterSummary:
 class UnitSummary:
     """A unit of the tree.
 
-    `settings` are all hyperparameters, `given` those that whoever constructs the unit wrote. `takes`
-    and `gives` are shapes, such as `X [B, L, D]`. `copies` counts equal neighbours, each
+    `settings` are all hyperparameters, `given` those that whoever constructs the unit wrote.
+    `takes` and `gives` are shapes, such as `X [B, L, D]`. `copies` counts equal neighbours, each
     with parameters of its own. A shared unit is one set of parameters for every block of the stack.
     """
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from gabc.runtime.functional.chunk_states import chunk_states, defined_chunk_states
+from gabc.runtime.functional.delta_rule import delta_rule
+from gabc.runtime.functional.linear_attention import linear_attention
 from gabc.runtime.functional.pairwise_decay import (
     ScoresByKey,
     defined_scores_by_key,
@@ -120,3 +122,23 @@ def test_second_derivatives() -> None:
         rand(1, 2, K, V),
     ]
     assert torch.autograd.gradgradcheck(chunk_states, states, fast_mode=True)
+
+
+@pytest.mark.parametrize("decay", ["head", "key", "none"])
+def test_second_derivatives_beside_constants(decay: str) -> None:
+    """Operands without gradients, and one tensor in two places."""
+    torch.manual_seed(0)
+    q, k = (0.5 * torch.randn(1, 5, 1, 3, dtype=torch.float64).requires_grad_() for _ in range(2))
+    v = torch.randn(1, 5, 1, 2, dtype=torch.float64)
+    widths = {"head": (), "key": (3,), "none": ()}[decay]
+    g = None if decay == "none" else -torch.rand(1, 5, 1, *widths, dtype=torch.float64)
+
+    def form(q: Tensor, k: Tensor) -> Tensor:
+        return delta_rule(q, k, -k, k, v, g, decay="key" if decay == "key" else "head")
+
+    leaves = [x.detach().requires_grad_() for x in (q, k)]
+    assert torch.autograd.gradgradcheck(form, leaves)
+    value = -torch.rand(1, 5, 1, 2, dtype=torch.float64)
+    assert torch.autograd.gradgradcheck(
+        lambda q, k: linear_attention(q, k, v, value, decay="value"), leaves
+    )

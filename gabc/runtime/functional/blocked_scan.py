@@ -21,6 +21,16 @@ WIDE_STEP = 4096
 """A step of more elements costs a CPU more than starting it: one pass over them is fastest."""
 
 
+def states_operator(name: str, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`function`, whose result is like its second argument, as an operator of torch.
+
+    What a scan does depends on numbers, which torch's compiler cannot trace.
+    """
+    operator = torch.library.custom_op(f"gabc::{name}", function, mutates_args=())
+    operator.register_fake(lambda _, b, *__: torch.empty(b.shape, dtype=b.dtype, device=b.device))
+    return operator
+
+
 def run_scan(
     step: ScanStep,
     compose: Callable[..., Tensor],

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from gabc.runtime.functional.derivatives import differentiable_gradients
 
 
 def chunk_states(
@@ -55,12 +57,10 @@ class _ChunkStates(torch.autograd.Function):
         return states, u
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         *operands, states, u = ctx.saved_tensors
         if torch.is_grad_enabled():
-            outputs = defined_chunk_states(*operands)
-            found = torch.autograd.grad(outputs, operands, gradients, create_graph=True)
-            return cast("tuple[Tensor, ...]", found)
+            return differentiable_gradients(defined_chunk_states, operands, gradients)
         of_state, of_chunk, kept, written, added, _ = operands
         dstates, du = gradients
         dadded = torch.empty_like(added, memory_format=torch.contiguous_format)

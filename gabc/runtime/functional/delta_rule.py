@@ -68,7 +68,7 @@ def delta_rule_state(
         raise ValueError(f'decay must be "head" or "key", not "{decay}"')
     length, width, dtype = k.shape[1], k.shape[-1], wide_dtype(v)
     g = full_log_decay(log_decay, decay, k, v)
-    # With more updates than keys, the errors of a chunk's system would exceed those of the loop.
+    # With many more updates than keys a chunk's system is worse conditioned than the loop.
     size = chunk_size(length, max(8, min(CHUNK, 2 * width)))
     # Autocast would run every product at its own precision, whatever the operands are cast to.
     with torch.autocast(v.device.type, enabled=False):

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from gabc.runtime.functional.blocked_scan import run_scan
+from gabc.runtime.functional.blocked_scan import run_scan, states_operator
 
 
 def linear_scan(a: Tensor, b: Tensor, initial: Tensor | float = 0.0) -> Tensor:
@@ -56,8 +56,7 @@ class LinearScan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, initial: Tensor) -> Tensor:
-        h = torch.empty(b.shape, dtype=b.dtype, device=b.device)
-        run_scan(_linear_step, torch.mul, a, b, initial, h, can_overflow=True)
+        h = linear_states(a, b, initial)
         ctx.save_for_backward(a, *((h, initial) if ctx.needs_input_grad[0] else ()))
         return h
 
@@ -75,18 +74,7 @@ class ReversedLinearScan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, y: Tensor) -> Tensor:
-        g = torch.empty(y.shape, dtype=y.dtype, device=y.device)
-        g[:, -1] = y[:, -1]
-        run_scan(
-            _linear_step,
-            torch.mul,
-            a[:, 1:].conj().resolve_conj(),
-            y[:, :-1],
-            y[:, -1],
-            g[:, :-1],
-            can_overflow=True,
-            is_reversed=True,
-        )
+        g = reversed_linear_states(a, y)
         ctx.save_for_backward(a, g)
         return g
 
@@ -102,7 +90,7 @@ class ReversedLinearScan(torch.autograd.Function):
 def _times_conj_before(x: Tensor, h: Tensor, initial: Tensor) -> Tensor:
     """x_t conj(h_{t-1}) with h_{-1} = `initial`: [B, L, *S]."""
     first, rest = (x[:, :1], initial.conj().unsqueeze(1)), (x[:, 1:], h[:, :-1].conj())
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return torch.cat([torch.mul(*first), torch.mul(*rest)], 1)
     product = torch.empty_like(x)
     torch.mul(*first, out=product[:, :1])
@@ -112,3 +100,22 @@ def _times_conj_before(x: Tensor, h: Tensor, initial: Tensor) -> Tensor:
 
 def _linear_step(a: Tensor, b: Tensor, h: Tensor, out: Tensor) -> None:
     torch.addcmul(b, a, h, out=out)
+
+
+def _linear_states(a: Tensor, b: Tensor, initial: Tensor) -> Tensor:
+    h = torch.empty(b.shape, dtype=b.dtype, device=b.device)
+    run_scan(_linear_step, torch.mul, a, b, initial, h, can_overflow=True)
+    return h
+
+
+def _reversed_linear_states(a: Tensor, y: Tensor) -> Tensor:
+    g = torch.empty(y.shape, dtype=y.dtype, device=y.device)
+    g[:, -1] = y[:, -1]
+    after = a[:, 1:].conj().resolve_conj()
+    steps = (after, y[:, :-1], y[:, -1], g[:, :-1])
+    run_scan(_linear_step, torch.mul, *steps, can_overflow=True, is_reversed=True)
+    return g
+
+
+linear_states = states_operator("linear_states", _linear_states)
+reversed_linear_states = states_operator("reversed_linear_states", _reversed_linear_states)

@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from gabc.runtime.functional.blocked_scan import run_scan
+from gabc.runtime.functional.blocked_scan import run_scan, states_operator
 from gabc.runtime.functional.linear_scan import reversed_linear_scan_of, scan_operands
 
 
@@ -33,8 +33,7 @@ class MaxPlusScan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, f: Tensor, i: Tensor, initial: Tensor) -> Tensor:
-        m = torch.empty(i.shape, dtype=i.dtype, device=i.device)
-        run_scan(_max_plus_step, torch.add, f, i, initial, m)
+        m = max_plus_states(f, i, initial)
         ctx.save_for_backward(f, i, initial, m)
         return m
 
@@ -59,3 +58,12 @@ def _share_of_the_past(f: Tensor, i: Tensor, initial: Tensor, m: Tensor) -> Tens
 
 def _max_plus_step(f: Tensor, i: Tensor, m: Tensor, out: Tensor) -> None:
     torch.maximum(torch.add(m, f, out=out), i, out=out)
+
+
+def _max_plus_states(f: Tensor, i: Tensor, initial: Tensor) -> Tensor:
+    m = torch.empty(i.shape, dtype=i.dtype, device=i.device)
+    run_scan(_max_plus_step, torch.add, f, i, initial, m)
+    return m
+
+
+max_plus_states = states_operator("max_plus_states", _max_plus_states)

@@ -10,10 +10,13 @@ memory. Where they are differentiated again, autograd goes through the definitio
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from gabc.runtime.functional.derivatives import differentiable_gradients
 
 
 class ScoresByKey(NamedTuple):
@@ -148,12 +151,17 @@ class _ScoresByKey(torch.autograd.Function):
         streams, saved = saved[:count], saved[count:]
         queries, keys = streams[: len(reads_before)], streams[len(reads_before) :]
         if torch.is_grad_enabled():
-            parts = defined_scores_by_key(queries, keys, decay, reads_before)
-            outputs = [*(x for row in parts.scores for x in row), *parts.read, *parts.written]
-            found = torch.autograd.grad(
-                [*outputs, parts.total], [decay, *streams], gradients, create_graph=True
+
+            def definition(decay: Tensor, *streams: Tensor) -> list[Tensor]:
+                split = streams[: len(queries)], streams[len(queries) :]
+                parts = defined_scores_by_key(*split, decay, reads_before)
+                scores = (score for row in parts.scores for score in row)
+                return [*scores, *parts.read, *parts.written, parts.total]
+
+            of_decay, *of_streams = differentiable_gradients(
+                definition, [decay, *streams], gradients
             )
-            return found[0], None, *found[1:]
+            return of_decay, None, *of_streams
         with torch.autocast(decay.device.type, enabled=False):
             borders = len(queries) * len(keys)
             grid = (len(queries), len(keys))
@@ -211,9 +219,8 @@ class _SumsByValue(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         scores, v, decay, *saved = ctx.saved_tensors
         if torch.is_grad_enabled():
-            outputs = defined_sums_by_value(scores, v, decay, ctx.read_before)
-            inputs = (scores, v, decay)
-            return *torch.autograd.grad(outputs, inputs, gradients, create_graph=True), None
+            definition = partial(defined_sums_by_value, read_before=ctx.read_before)
+            return *differentiable_gradients(definition, (scores, v, decay), gradients), None
         with torch.autocast(v.device.type, enabled=False):
             dinside, dsince, dvalues, dtotal = gradients
             dsince, dvalues = (x.contiguous().clone() for x in (dsince, dvalues))
@@ -285,6 +292,9 @@ def _scores(x: Tensor, y: Tensor) -> Tensor:
 
 def _sum_of_products(x: Tensor, y: Tensor) -> Tensor:
     """The sum over steps, and streams, of x y, both [N, n, .., m, D]: [N, n, D]."""
+    if torch.compiler.is_compiling():
+        return (x * y).sum(tuple(range(2, x.dim() - 1)))
+    # Otherwise the product would be laid out as x is, and its sum take five times as long.
     product = torch.mul(x, y, out=torch.empty_like(y))
     return product.flatten(2, -2).sum(2)
 
