@@ -34,6 +34,15 @@ _ARGUMENTS = {
     "TTTMLP": "heads=4, mini_batch=4",
 }
 
+# Options that change what is kept: a full cache, fewer keys than queries, other products of states.
+_MORE = {
+    "MultiHeadAttention": ("kv_heads=2, head_dim=8", "bias=true, clip=0.5, rope=RoPE(period=4)"),
+    "SoftcapAttention": ("heads=4",),
+    "GatedDeltaNet": ("key_heads=2, reflect=true",),
+    "GriffinRecurrentBlock": ("width=D, whole_start=true",),
+    "MLSTM": ("norm_bias=false",),
+}
+
 _HEADS = 'rearrange(X, "b l (h k) -> b l h k", h=4)'
 _FLAT = '"b l h k -> b l (h k)"'
 _BODIES = {
@@ -56,16 +65,25 @@ def _designs() -> dict[str, str]:
     found: dict[str, str] = {}
     for file in sorted(STDLIB.glob("*.gab")):
         for name in _UNIT.findall(file.read_text(encoding="utf-8")):
-            body = _BODIES.get(name, "return X + inner(norm(X))")
-            norm = "norm  = Norm()\n    " if "norm(" in body else ""
-            found[f"{file.stem}.{name}"] = (
-                f"gab One\n\nfrom std.{file.stem} import {name}\n\n"
-                "unit Norm() {\n    forward(X) {\n        return rms_norm(X)\n    }\n}\n\n"
-                f"unit One() {{\n    {norm}inner = {name}({_ARGUMENTS.get(name, '')})\n"
-                f"    forward(X) {{\n        {body}\n    }}\n}}\n"
-            )
+            found[f"{file.stem}.{name}"] = _design(file.stem, name, _ARGUMENTS.get(name, ""))
+            for arguments in _MORE.get(name, ()):
+                found[f"{file.stem}.{name}({arguments})"] = _design(file.stem, name, arguments)
     return found
 
 
+def _design(module: str, unit: str, arguments: str) -> str:
+    body = _BODIES.get(unit, "return X + inner(norm(X))")
+    norm = "norm  = Norm()\n    " if "norm(" in body else ""
+    imports = f"from std.{module} import {unit}\n"
+    if "RoPE(" in arguments:
+        imports += "from std.position import RoPE\n"
+    return (
+        f"gab One\n\n{imports}\n"
+        "unit Norm() {\n    forward(X) {\n        return rms_norm(X)\n    }\n}\n\n"
+        f"unit One() {{\n    {norm}inner = {unit}({arguments})\n"
+        f"    forward(X) {{\n        {body}\n    }}\n}}\n"
+    )
+
+
 DESIGNS = _designs()
-"""By `module.Unit`; every unit that the library has."""
+"""By `module.Unit`; every unit that the library has, some of them with other arguments, too."""
