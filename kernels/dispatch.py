@@ -51,3 +51,11 @@ def described(x: Tensor) -> str:
 def widened(x: Tensor) -> Tensor:
     """`x` in float32, or in float64 if it is that: what references compute in."""
     return x if x.dtype == torch.float64 else x.float()
+
+
+def autocasted(x: Tensor) -> Tensor:
+    """`x` as a product takes it under autocast: in its dtype, unless `x` is float64."""
+    device = x.device.type
+    if not torch.is_autocast_enabled(device) or x.dtype == torch.float64:
+        return x
+    return x.to(torch.get_autocast_dtype(device))
