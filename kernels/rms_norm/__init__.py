@@ -1,4 +1,4 @@
-"""Root-mean-square normalisation of the last dim, alone or after a residual addition."""
+"""Root-mean-square normalisation of the last dim: alone, gated, or after a residual addition."""
 
 from .op import add_rms_norm, rms_norm
 

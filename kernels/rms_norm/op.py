@@ -3,7 +3,8 @@
 They are registered when this module is imported, so a first call may already be inside
 `torch.compile(fullgraph=True)`. The device chooses the implementation: the reference on a CPU,
 Triton on CUDA, and on CUDA in float64, which the float32 kernels cannot keep, the reference again.
-Triton that is needed and absent is an error, never a slower path.
+Triton that is needed and absent is an error, never a slower path. Autocast casts nothing here: the
+dtype of x goes in and comes out.
 """
 
 from __future__ import annotations
@@ -13,23 +14,40 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ..dispatch import described, for_cuda
+from ..dispatch import for_cuda
+from ..norm_operands import require_affine, require_gate, require_residual, require_rows
 from . import reference
 
+Gradients = tuple[Tensor, Tensor, Tensor]
 
-def rms_norm(x: Tensor, weight: Tensor | None, eps: float = 1e-5) -> Tensor:
-    """`y = x * rsqrt(mean(x^2) + eps) * weight`, the mean over the last dim.
 
-    Zhang and Sennrich 2019 (arXiv:1910.07467), equation 4, with eps inside the root.
+def rms_norm(
+    x: Tensor,
+    weight: Tensor | None = None,
+    eps: float = 1e-5,
+    gate: Tensor | None = None,
+    *,
+    activation: str = "silu",
+    gate_first: bool = False,
+) -> Tensor:
+    """`y = n(x) * weight * a(gate)` with `n(u) = u * rsqrt(mean(u^2) + eps)`, the mean over the
+    last dim; with `gate_first` `y = n(x * a(gate)) * weight`, the order of Mamba-2.
 
-    x: (..., width), floating point; weight: (width,), of any floating dtype, or None to leave it
-    out. Returns y: (..., width) in the dtype of x, contiguous. Computed in float32, or in float64
-    if x is float64. The gradient with respect to weight has the dtype of weight.
+    Zhang and Sennrich 2019 (arXiv:1910.07467), equation 4, with eps inside the root. `a` is silu
+    or, with `activation="sigmoid"`, the logistic function.
 
-    TypeError for a dtype and ValueError for a shape, device or eps that does not fit.
+    x: (..., width) or (..., heads, width), floating point; weight: (width,), or (heads, width) for
+    a weight per head, of any floating dtype, or None to leave it out; gate: of the shape of x, of
+    any floating dtype, or None. Returns y in the shape and dtype of x, contiguous. Computed in
+    float32, or in float64 if x is float64. Gradients have the dtypes of their operands.
+
+    TypeError for a dtype and ValueError for a shape, device, activation or eps that does not fit.
     """
-    _require_valid(x, weight, eps)
-    return cast(Tensor, torch.ops.gabc.rms_norm(x, weight, eps))
+    require_rows("rms_norm", x, eps)
+    require_affine("rms_norm", x, weight)
+    require_gate("rms_norm", x, gate, activation, gate_first)
+    y = torch.ops.gabc.rms_norm(x, weight, eps, gate, activation, gate_first)
+    return cast(Tensor, y)
 
 
 def add_rms_norm(
@@ -39,36 +57,23 @@ def add_rms_norm(
 
     residual has the shape, dtype and device of x; the rest is as in `rms_norm`.
     """
-    _require_valid(x, weight, eps)
-    if (residual.shape, residual.dtype, residual.device) != (x.shape, x.dtype, x.device):
-        raise ValueError(
-            f"add_rms_norm adds tensors of one shape, dtype and device: x is {described(x)}, "
-            f"residual is {described(residual)}"
-        )
+    require_rows("rms_norm", x, eps)
+    require_affine("rms_norm", x, weight)
+    require_residual("rms_norm", x, residual)
     return cast("tuple[Tensor, Tensor]", torch.ops.gabc.add_rms_norm(x, residual, weight, eps))
 
 
-def _require_valid(x: Tensor, weight: Tensor | None, eps: float) -> None:
-    if not x.is_floating_point():
-        raise TypeError(f"rms_norm needs a floating-point x, got {x.dtype}")
-    if x.ndim == 0 or x.shape[-1] == 0:
-        raise ValueError(f"rms_norm needs a last dim of at least one element, x is {described(x)}")
-    if not eps >= 0:
-        raise ValueError(f"rms_norm needs eps >= 0, got {eps}")
-    if weight is None:
-        return
-    if not weight.is_floating_point():
-        raise TypeError(f"rms_norm needs a floating-point weight, got {weight.dtype}")
-    if weight.shape != x.shape[-1:] or weight.device != x.device:
-        raise ValueError(
-            f"rms_norm needs one weight per element of the last dim, on the device of x: x is "
-            f"{described(x)}, weight is {described(weight)}"
-        )
-
-
 @torch.library.custom_op("gabc::rms_norm", mutates_args=(), device_types="cuda")
-def _rms_norm(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
-    return cast("Tensor", for_cuda("rms_norm", x).forward(x, weight, eps))
+def _rms_norm(
+    x: Tensor,
+    weight: Tensor | None,
+    eps: float,
+    gate: Tensor | None,
+    activation: str,
+    gate_first: bool,
+) -> Tensor:
+    by = for_cuda("rms_norm", x)
+    return cast("Tensor", by.forward(x, weight, eps, gate, activation, gate_first))
 
 
 @torch.library.custom_op("gabc::add_rms_norm", mutates_args=(), device_types="cuda")
@@ -81,10 +86,18 @@ def _add_rms_norm(
 
 @torch.library.custom_op("gabc::rms_norm_backward", mutates_args=(), device_types="cuda")
 def _rms_norm_backward(
-    dy: Tensor, x: Tensor, weight: Tensor | None, eps: float, dsum: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    pair = for_cuda("rms_norm", x).backward(dy, x, weight, eps, dsum)
-    return cast("tuple[Tensor, Tensor]", pair)
+    dy: Tensor,
+    x: Tensor,
+    weight: Tensor | None,
+    eps: float,
+    dsum: Tensor | None,
+    gate: Tensor | None,
+    activation: str,
+    gate_first: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    by = for_cuda("rms_norm", x)
+    gradients = by.backward(dy, x, weight, eps, dsum, gate, activation, gate_first)
+    return cast("Gradients", gradients)
 
 
 _rms_norm.register_kernel("cpu", reference.forward)
@@ -93,7 +106,14 @@ _rms_norm_backward.register_kernel("cpu", reference.backward)
 
 
 @_rms_norm.register_fake
-def _rms_norm_fake(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
+def _rms_norm_fake(
+    x: Tensor,
+    weight: Tensor | None,
+    eps: float,
+    gate: Tensor | None,
+    activation: str,
+    gate_first: bool,
+) -> Tensor:
     return torch.empty(x.shape, dtype=x.dtype, device=x.device)
 
 
@@ -107,22 +127,41 @@ def _add_rms_norm_fake(
 
 @_rms_norm_backward.register_fake
 def _rms_norm_backward_fake(
-    dy: Tensor, x: Tensor, weight: Tensor | None, eps: float, dsum: Tensor | None
-) -> tuple[Tensor, Tensor]:
+    dy: Tensor,
+    x: Tensor,
+    weight: Tensor | None,
+    eps: float,
+    dsum: Tensor | None,
+    gate: Tensor | None,
+    activation: str,
+    gate_first: bool,
+) -> Gradients:
     dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    return dx, x.new_empty(0) if weight is None else weight.new_empty(weight.shape)
+    dweight, dgate = (
+        x.new_empty(0) if of is None else of.new_empty(of.shape) for of in (weight, gate)
+    )
+    return dx, dweight, dgate
 
 
 # The context of an autograd node has no type of its own in torch.
-def _save_rms_norm(ctx: Any, inputs: tuple[Tensor, Tensor | None, float], output: Tensor) -> None:
-    x, weight, ctx.eps = inputs
-    ctx.save_for_backward(x, weight)
+def _save_rms_norm(
+    ctx: Any,
+    inputs: tuple[Tensor, Tensor | None, float, Tensor | None, str, bool],
+    output: Tensor,
+) -> None:
+    x, weight, ctx.eps, gate, ctx.activation, ctx.gate_first = inputs
+    ctx.save_for_backward(x, weight, gate)
 
 
-def _differentiate_rms_norm(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor | None, None]:
-    x, weight = ctx.saved_tensors
-    dx, dweight = torch.ops.gabc.rms_norm_backward(dy, x, weight, ctx.eps, None)
-    return dx, None if weight is None else dweight, None
+def _differentiate_rms_norm(
+    ctx: Any, dy: Tensor
+) -> tuple[Tensor, Tensor | None, None, Tensor | None, None, None]:
+    x, weight, gate = ctx.saved_tensors
+    dx, dweight, dgate = torch.ops.gabc.rms_norm_backward(
+        dy, x, weight, ctx.eps, None, gate, ctx.activation, ctx.gate_first
+    )
+    dweight, dgate = None if weight is None else dweight, None if gate is None else dgate
+    return dx, dweight, None, dgate, None, None
 
 
 def _save_add_rms_norm(
@@ -136,7 +175,9 @@ def _differentiate_add_rms_norm(
     ctx: Any, dy: Tensor, dsum: Tensor
 ) -> tuple[Tensor, Tensor, Tensor | None, None]:
     h, weight = ctx.saved_tensors
-    dx, dweight = torch.ops.gabc.rms_norm_backward(dy, h, weight, ctx.eps, dsum)
+    dx, dweight, _ = torch.ops.gabc.rms_norm_backward(
+        dy, h, weight, ctx.eps, dsum, None, "silu", False
+    )
     return dx, dx, None if weight is None else dweight, None
 
 
