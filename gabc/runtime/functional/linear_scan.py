@@ -111,7 +111,8 @@ def _linear_states(a: Tensor, b: Tensor, initial: Tensor) -> Tensor:
 def _reversed_linear_states(a: Tensor, y: Tensor) -> Tensor:
     g = torch.empty(y.shape, dtype=y.dtype, device=y.device)
     g[:, -1] = y[:, -1]
-    after = a[:, 1:].conj().resolve_conj()
+    # Not `conj`, which is lazy, and ignored within an operator of a traced graph.
+    after = a[:, 1:].conj_physical() if a.is_complex() else a[:, 1:]
     steps = (after, y[:, :-1], y[:, -1], g[:, :-1])
     run_scan(_linear_step, torch.mul, *steps, can_overflow=True, is_reversed=True)
     return g
