@@ -6,8 +6,5 @@ and compiling a design do not. Triton is imported by the first call on a CUDA te
 Each kernel is a folder: `reference.py` says what it computes in plain torch, `triton.py` is the
 fused form, `op.py` registers the operators, of which the device chooses the implementation.
 `cases.py` lists what the two are compared on, `specimens.py` what is compiled without a GPU.
+Import a kernel from its folder: `from gabc.kernels.rope import rope`.
 """
-
-from .rms_norm import add_rms_norm, rms_norm
-
-__all__ = ["add_rms_norm", "rms_norm"]

@@ -241,7 +241,7 @@ def test_an_unknown_implementation_is_named() -> None:
 TRITON_ABSENT = """
 import sys
 import torch
-from gabc.kernels import rms_norm
+from gabc.kernels.rms_norm import rms_norm
 from gabc.kernels.dispatch import implementation
 assert "triton" not in sys.modules
 sys.modules["triton"] = None  # an import of it now fails as if it were not installed
