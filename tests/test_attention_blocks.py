@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 import torch
-from generator.compare import differences
+from decode.compare import assert_equals_whole
+from generator.blocks import compiled, interpreted, leaves_of
+from generator.compare import differences, differentiate
 from measured_cost import VOCAB, measure
 from test_attention_pass import run, stack_of
+from torch import Tensor
 from torch.nn.attention import flex_attention as flex
 
 from gabc.check.cost import cost, value_at
 from gabc.codegen.emit import emit
+from gabc.passes import optimise
 from gabc.runtime.functional import attention_edited
 
 
@@ -44,6 +49,10 @@ FUSED = {
     "with options": block(
         "score = score - slope[h] * (i - j)", options=", window=window, scale=0.3"
     ),
+    "a logarithm of the distance": block("score = score - slope[h] * log1p(i - j)"),
+    "a logarithm of positions": block("score = score - slope[h] * log(i - j + 1)"),
+    "a root of the distance": block("score = score - slope[h] * (i - j) ** 0.5"),
+    "an exponential of the distance": block("score = score - slope[h] * exp(200 * (j - i))"),
 }
 
 EXPLICIT = {
@@ -57,6 +66,10 @@ EXPLICIT = {
         "score = where(j % 2 == 0, score, score - 1.0) + g[b, j - 1, h // 2]",
         "score = score * exp(g[b, i, h]) - log1p(float(abs(i - j)))",
         "keep = i // 4 == j // 4 and slope[h] > 0.0",
+    ),
+    "a cap on a logarithm": block("score = 5.0 * tanh((score - slope[h] * log1p(i - j)) / 5.0)"),
+    "a remainder by the distance": block(
+        "score = 2.0 * score", "keep = i % (i - j + 1) == 0 or j == 0"
     ),
     "a captured number": block(
         "t = mean(slope, axis=-1)", "score = score * t + t * slope[h]", "keep = j > 2 * t"
@@ -74,6 +87,13 @@ EXPLICIT = {
 
 WHOLE = {
     "a tensor that is not indexed": block("score = score * slope[:, None, None]"),
+    "a logarithm that is not indexed": block(
+        "score = score * 2.0 - slope[:, None, None] * log1p(i - j)"
+    ),
+    "a sum over keys": block(
+        "n = sum(where(j <= i, float(j), 0.0), axis=-1, keep=true)",
+        "score = score * slope[h] + n / (i + 1)",
+    ),
     "a vector for each score": block("score = score * mean(X[b, i] * X[b, j], axis=-1)"),
 }
 """Blocks that are no functions of one score."""
@@ -115,6 +135,7 @@ TEXT = """\
         g_3 = g.clone()
 
         def edit(score: Tensor, b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+            j = torch.minimum(i, j)
             score = torch.where(j % 2 == 0, score, score - 1.0) + lookup(g_2, b, j - 1, h // 2)
             log1p = torch.log1p(torch.abs(i - j).to(wide_dtype(X)))
             return score * torch.exp(g_3[b, i, h]) - log1p
@@ -143,6 +164,64 @@ def test_the_function_is_the_reference(name: str, length: int) -> None:
     stack = stack_of(BLOCKS[name])
     meant = run(stack, length, is_interpreted=True)
     assert not differences(meant, run(stack, length, is_interpreted=False))
+
+
+PENALTIES: dict[str, Callable[[int], float]] = {
+    "a logarithm of the distance": math.log1p,
+    "a logarithm of positions": lambda distance: math.log(distance + 1),
+    "a root of the distance": math.sqrt,
+    "an exponential of the distance": lambda distance: math.exp(-200 * distance),
+}
+"""What `slope[h]` is multiplied by, and the score loses."""
+
+
+def attended(leaves: Mapping[str, Tensor], penalty: Callable[[int], float]) -> Tensor:
+    """The output of the block of `FRAME`, [B, L, D], each query with the keys up to it alone."""
+    x, heads = leaves["X"], 2
+    q, k, v = (
+        torch.nn.functional.linear(x, leaves[f"{name}.weight"], leaves[f"{name}.bias"])
+        .unflatten(-1, (heads, -1))
+        .unbind(2)
+        for name in ("wq", "wk", "wv")
+    )
+    mixed = []
+    for head in range(heads):
+        for at in range(x.shape[1]):
+            past = slice(at + 1)
+            score = torch.einsum("bk,bjk->bj", q[head][:, at], k[head][:, past])
+            lost = x.new_tensor([penalty(at - key) for key in range(at + 1)])
+            score = score * q[head].shape[-1] ** -0.5 - leaves["slope"][head] * lost
+            mixed.append(torch.einsum("bj,bjv->bv", score.softmax(-1), v[head][:, past]))
+    y = torch.stack(mixed, 1).unflatten(1, (heads, -1)).transpose(1, 2)
+    return x + y.flatten(2)
+
+
+@pytest.mark.parametrize("form", ["reference", "fused", "explicit", "flex"])
+@pytest.mark.parametrize("name", PENALTIES)
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_a_block_knows_nothing_beyond_the_query(
+    name: str, form: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a penalty has no value its gradient would be NaN, whatever masks the score."""
+    stack = stack_of(BLOCKS[name])
+    state = leaves_of(stack, 7, 1.0)
+    meant = differentiate(lambda leaves: {"X": attended(leaves, PENALTIES[name])}, state)
+    if form == "flex":
+        request.getfixturevalue("in_flex")
+    else:
+        monkeypatch.setattr(attention_edited, "edited_form", lambda *_: form)
+    way = interpreted if form == "reference" else compiled
+    found = way(stack, state)
+    assert all(gradient.isfinite().all() for gradient in found.gradients.values())
+    assert not differences(meant, found)
+
+
+@pytest.mark.parametrize(
+    "name", ["a logarithm of the distance", "a remainder by the distance", "a sum over keys"]
+)
+def test_a_decoder_evaluates_the_same_keys(name: str) -> None:
+    stack = stack_of(BLOCKS[name])
+    assert_equals_whole(stack, optimise(stack))
 
 
 @pytest.mark.parametrize("name", FUSED | EXPLICIT)

@@ -41,6 +41,24 @@ def test_a_hyperparameter_is_named_where_it_matters() -> None:
     assert attention.statements == ()
 
 
+def test_values_are_written_as_in_the_language() -> None:
+    """Truth values, texts and what is absent."""
+    text = 'gab One\n\nunit One(deep: bool = {}, act: str = "{}", cap: float = {}) {{\n'
+    text += "    forward(X) {{ return X * {} }}\n}}\n"
+    old = stack_of(text.format("true", "silu", "none", 2.0), SCALE)
+    new = stack_of(
+        text.format("false", "gelu", 1.5, 3.0).replace("One\n", "One with tie=false\n", 1), SCALE
+    )
+    found = compare(old, new)
+    (change,) = found.changes
+    assert change.settings == (
+        ("deep", "true", "false"),
+        ("act", '"silu"', '"gelu"'),
+        ("cap", "none", "1.5"),
+    )
+    assert found.head == (("tie", "true", "false"),)
+
+
 def test_a_statement_is_shown() -> None:
     found = difference(GPT2.replace("X + mlp(mlp_norm(X))", "X - mlp(mlp_norm(X))"))
     (change,) = found.changes
@@ -68,7 +86,7 @@ def test_an_added_unit() -> None:
 def test_head_options() -> None:
     found = difference(GPT2.replace("gab GPT2", "gab GPT2 with logit_cap=30.0"))
     assert found.changes == ()
-    assert found.head == (("logit_cap", "None", "30.0"),)
+    assert found.head == (("logit_cap", "none", "30.0"),)
 
 
 def test_only_the_layers_that_differ_are_named() -> None:

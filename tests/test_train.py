@@ -337,6 +337,25 @@ def test_a_loss_that_is_not_a_number_stops_the_run(corpus: Corpus, tmp_path: Pat
     assert not list((tmp_path / "run").glob("checkpoint-*"))
 
 
+def test_gradients_that_are_not_finite_are_named(corpus: Corpus, tmp_path: Path) -> None:
+    """Before clipping, which spreads them; no learning rate is at fault at the first step."""
+
+    class Rooted(Tiny):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gains = nn.ParameterList(nn.Parameter(torch.zeros(())) for _ in range(5))
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            logits = super().forward(tokens)
+            return logits + sum(0 * gain.sqrt() for gain in list(self.gains)[1:])
+
+    with pytest.raises(TrainingError, match="gradient norm is nan at step 1") as raised:
+        train(Rooted(), IDENTITY, corpus, SETTINGS, tmp_path / "run")
+    message = str(raised.value)
+    assert "not finite in `gains.1`, `gains.2`, `gains.3` and 1 more. Check the design" in message
+    assert "learning rate" not in message
+
+
 def test_a_run_is_not_overwritten(corpus: Corpus, whole_run: Path) -> None:
     with pytest.raises(TrainingError, match="already holds a run"):
         train(tiny(), IDENTITY, corpus, SETTINGS, whole_run)

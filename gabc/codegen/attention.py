@@ -24,7 +24,7 @@ from gabc.graph.pycode import Code, Precedence
 from gabc.graph.scores import addends, depends_on, differentiated, needed
 from gabc.graph.static import Literal, Static, render
 from gabc.graph.types import TensorType
-from gabc.ops import PRIMITIVES
+from gabc.ops.attention_blocks import is_pointwise, leaves_its_domain
 
 Write = Callable[[Body, tuple[Node, ...]], None]
 
@@ -54,7 +54,8 @@ def write_attention(body: Body, node: Node, region: Region, write: Write) -> Non
     mixes = not all(_is_scalar(inner, cells) for inner in inside)
     mixes |= any(result not in cells and result.type.rank > 0 for result in region.results)
     arguments += _functions(body, replace(region, nodes=inside), mixes, write)
-    arguments += ["adds=True"] if addends(region) else []
+    is_edited = region.results[0] is not region.inputs[0]
+    arguments += ["adds=True"] if is_edited and addends(region) is not None else []
     arguments += ["mixes=True"] if mixes else []
     body.keep = outer
     code = f"{body.require('attend_edited')}({', '.join([*arguments, *options])})"
@@ -104,6 +105,9 @@ def _write_function(
     _blank_line(body)
     body.emit(f"def {name}({', '.join(f'{argument}: Tensor' for argument in names)}) -> Tensor:")
     body.level, begin = body.level + 1, len(body.lines)
+    if leaves_its_domain(nodes, inputs):
+        query, key = names[-2:]
+        body.emit(f"{key} = torch.minimum({query}, {key})", inputs[-1].span)
     for node in nodes:
         if node.op == "lookup" and _is_inside(node, inputs[-4:]):
             _write_reading(body, node)
@@ -165,8 +169,7 @@ def _is_scalar(node: Node, cells: set[Value]) -> bool:
         assert isinstance(x, Value)
         assert isinstance(indices, tuple)
         return x not in cells and len(indices) == x.type.rank and cells.issuperset(indices)
-    is_pointwise = node.op == "fill" or (PRIMITIVES[node.op].keeps_mask and node.op != "dropout")
-    return is_pointwise and all(v in cells or v.type.rank == 0 for v in node.operands())
+    return is_pointwise(node) and all(v in cells or v.type.rank == 0 for v in node.operands())
 
 
 def _with_copies(

@@ -178,6 +178,11 @@ def _scalar(
             return value
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         if parameter.kind is ArgKind.NUMBER:
+            if parameter.is_positive and not value > 0:
+                message = (
+                    f"`{parameter.name}` of `{primitive.name}` must be above 0, and it is {value}"
+                )
+                raise evaluator.refuse("GAB0109", message, expr.span)
             return static
         if isinstance(value, int):
             return _bounded(evaluator, parameter, value, expr)

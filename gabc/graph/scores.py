@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from gabc.graph.nodes import Node, Region, Value
 
 
-@dataclass(frozen=True, slots=True)
-class Addend:
-    """A value that the block adds to the scores, or subtracts; the same for every score's size."""
+def addends(region: Region) -> tuple[Value, ...] | None:
+    """What the block adds to the scores or subtracts, `()` if it leaves them as they are.
 
-    value: Value
-    is_subtracted: bool
-
-
-def addends(region: Region) -> tuple[Addend, ...] | None:
-    """What the block adds to the scores, nothing perhaps; `None` if it does anything else to them.
+    `None` if it does anything else to them.
 
     Such a block is a bias and a mask, which fused attention knows.
     """
@@ -26,7 +19,7 @@ def addends(region: Region) -> tuple[Addend, ...] | None:
     scored = depends_on([score], region)
     if any(value in scored for value in region.results[1:]):
         return None
-    found: list[Addend] = []
+    found: list[Value] = []
     value = region.results[0]
     while value is not score:
         node = definitions.get(value)
@@ -34,12 +27,12 @@ def addends(region: Region) -> tuple[Addend, ...] | None:
             return None
         a, b = node.args["a"], node.args["b"]
         if isinstance(a, Value) and isinstance(b, Value) and a in scored and b not in scored:
-            found.append(Addend(b, node.op == "sub"))
+            found.append(b)
             value = a
         elif isinstance(b, Value) and b in scored and isinstance(a, Value) and node.op == "add":
             if a in scored:
                 return None
-            found.append(Addend(a, False))
+            found.append(a)
             value = b
         else:
             return None
@@ -51,7 +44,7 @@ def block_form(region: Region, has_gradient: Callable[[Value], bool]) -> str:
     added = addends(region)
     if added is None:
         return "explicit"
-    return "learned" if any(has_gradient(addend.value) for addend in added) else "fused"
+    return "learned" if any(map(has_gradient, added)) else "fused"
 
 
 def depends_on(sources: Iterable[Value], region: Region) -> set[Value]:

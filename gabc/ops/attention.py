@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gabc.dependence.attention import attention
@@ -11,7 +12,7 @@ from gabc.dependence.domain import Dependence
 from gabc.dims import Dim
 from gabc.graph.nodes import Argument
 from gabc.graph.pycode import Code
-from gabc.graph.types import ONE, TensorType
+from gabc.graph.types import TensorType
 from gabc.ops.attention_stream import stream_attention
 from gabc.ops.base import (
     ArgKind,
@@ -47,7 +48,7 @@ class Attend(Primitive):
         _option("scale", ArgKind.NUMBER),
         _option("window", ArgKind.DIM),
         _option("sinks", ArgKind.VALUE),
-        _option("softcap", ArgKind.NUMBER),
+        replace(_option("softcap", ArgKind.NUMBER), is_positive=True),
         _option("bias", ArgKind.VALUE),
         _option("segments", ArgKind.VALUE),
     )
@@ -147,37 +148,37 @@ class Attend(Primitive):
         is `skipped`. A bias that is learned makes torch keep the scores, fused or not.
         """
         q, k, v = (site.value(name) for name in ("q", "k", "v"))
-        batch, length, heads, width = site.dims(q)
-        values = site.dims(v)[-1]
+        batch, length, heads, _ = site.dims(q)
         given = [p.name for p in self.parameters[3:] if site.args.get(p.name) is not None]
         form = _form(site, given)
         fused = form == "fused"
         window = site.args.get("window")
-        seen = kept = length
+        kept, unseen = length, ZERO  # unseen: the keys that a query has, and a window leaves out
         if isinstance(window, Dim):
-            seen = Dim.apply("min", site.resolve(window), length)
             kept = Dim.apply("min", site.resolve(window) - 1, length)
+            unseen = length - Dim.apply("min", site.resolve(window), length)
         past = [Kept(value, site.per_row(value, 1) * kept) for value in (k, v)]
         segments = site.optional("segments")
         if segments is not None:
             past.append(Kept(segments, kept))
+        positions, width, values = length, site.dims(q)[3], site.dims(v)[3]
         copies = ZERO
         if "sinks" in given and form != "explicit":  # q, k, v and y with a sink: see `with_sink`
+            positions = length + 1
             wide = Dim.apply("ceil_to", width + 2, Dim.const(8))
-            length, width, values = length + 1, wide, wide if values == width else values
-            groups = site.dims(k)[2]
-            copies = batch * length * ((heads + groups) * (width + values))
-        scores = batch * heads * length * length
+            width, values = wide, wide if values == width else values
+            copies = batch * positions * ((heads + site.dims(k)[2]) * (width + values))
+        rows = batch * heads * positions
+        scores = rows * positions
         over_keys, over_values = 2 * scores * width, 2 * scores * values
         matmul = over_keys + over_values
         is_masked = not {"window", "bias", "segments"}.isdisjoint(given) or "block" in site.args
-        mask = length * length if is_masked else ZERO
+        mask = positions * positions if is_masked else ZERO
         gradients = [site.has_gradient(value) for value in (q, k, v)]
         if fused:  # its backward gives all three gradients or none
             gradients = [any(gradients)] * 3
         # The fused backward computes the scores once more.
         backward = over_keys * (sum(gradients[:2]) + fused) + over_values * (1 + gradients[2])
-        rows = batch * heads * length
         needs_grad = any(gradients)
         saved = {"fused": rows + mask, "learned": scores + mask, "explicit": 3 * scores}
         operands = (q, k, v, *site.outputs)[: 4 if fused else 3]
@@ -186,7 +187,7 @@ class Attend(Primitive):
             matmul_backward=backward if needs_grad else ZERO,
             pointwise=5 * scores,
             pointwise_backward=8 * scores if needs_grad else ZERO,
-            skipped=(matmul + 5 * scores) * (ONE - seen / length),
+            skipped=rows * unseen * (2 * width + 2 * values + 5),
             launches=Dim.const((8 if is_masked else 1) if fused else 12),
             saves=operands if needs_grad and copies.is_zero else (),
             saved=saved[form] + copies if needs_grad else ZERO,

@@ -60,7 +60,7 @@ REQUIRED = _Required.REQUIRED
 class Parameter:
     """`variadic` takes all remaining positional arguments (only for DIMS and VALUES).
 
-    A `hidden` one is bound by the compiler, never by the author (see `Primitive.fills`).
+    A `hidden` one is bound by the compiler (see `Primitive.fills`). `is_positive`: a NUMBER > 0.
     """
 
     name: str
@@ -69,6 +69,7 @@ class Parameter:
     keyword_only: bool = False
     variadic: bool = False
     hidden: bool = False
+    is_positive: bool = False
 
 
 class Refused(Exception):
@@ -387,6 +388,10 @@ class Primitive(ABC):
     @abstractmethod
     def lower(self, lowering: Lowering) -> Code:
         """One Python expression on torch tensors."""
+
+    def tile(self, lowering: Lowering) -> Code | None:
+        """One Triton expression on float32 tiles; `None`: not in generated kernels."""
+        return None
 
 
 def call_code(function: str, *args: str) -> Code:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from gabc.graph.instance import Stack
 from gabc.passes.attention import recognise_attention
 from gabc.passes.recurrences import parallelise
+from gabc.passes.windows import lift_windows
 
 
 def optimise(stack: Stack) -> Stack:
     """All rewrites, in order: what is compiled unless the plain form is asked for."""
-    return parallelise(recognise_attention(stack))
+    return parallelise(lift_windows(recognise_attention(stack)))

@@ -19,7 +19,7 @@ from gabc.graph.nodes import Argument, Graph, Node, Value
 from gabc.graph.static import Apply, Literal, Static
 from gabc.graph.types import ONE, TensorType
 from gabc.passes.contractions import Contraction, contraction_of
-from gabc.passes.masks import Reader, Window, window_of
+from gabc.passes.masks import Reader, Window, integers_of, window_of
 from gabc.passes.rewrite import rewrite_instances
 
 
@@ -31,17 +31,11 @@ def recognise_attention(stack: Stack) -> Stack:
 def _graph(graph: Graph, instance: Instance) -> Graph:
     if not any(node.op == "softmax" for node in graph.nodes):
         return graph
-    finder = _Finder(graph, _integers(graph, instance))
+    finder = _Finder(graph, integers_of(graph, instance))
     nodes: list[Node] = []
     for node in graph.nodes:
         nodes.extend(finder.match(node) or (node,))
     return replace(graph, nodes=tuple(_needed(graph, nodes)))
-
-
-def _integers(graph: Graph, instance: Instance) -> set[str]:
-    """The names of whole numbers: dims, those of the call too, and int hyperparameters."""
-    known = {name for name, value in instance.env.items() if type(value) is int}
-    return known | {dim.name for dim in graph.call_dims}
 
 
 def _needed(graph: Graph, nodes: Sequence[Node]) -> list[Node]:

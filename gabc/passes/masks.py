@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from gabc.dims import Dim
 from gabc.dims.opaque import is_integral
-from gabc.graph.nodes import Argument, Node, Value
+from gabc.graph.instance import Instance
+from gabc.graph.nodes import Argument, Graph, Node, Value
 from gabc.graph.static import Static, to_dim
 
 
@@ -43,12 +44,23 @@ def window_of(mask: Value, reader: Reader) -> Window | None:
     return Window(None) if not sizes else Window(sizes[0]) if len(sizes) == 1 else None
 
 
+def integers_of(graph: Graph, instance: Instance) -> set[str]:
+    """The names of whole numbers: dims, those of the call too, and int hyperparameters."""
+    known = {name for name, value in instance.env.items() if type(value) is int}
+    return known | {dim.name for dim in graph.call_dims}
+
+
 @dataclass(frozen=True, eq=False)
 class Reader:
-    """Reads the masks of one unit: what defines its values, and which of its names are ints."""
+    """Reads the masks of one unit: what defines its values, and which of its names are ints.
+
+    In the block of an `attend`, `query` and `key` are its i and j.
+    """
 
     definitions: Mapping[Value, Node]
     integers: Set[str]
+    query: Value | None = None
+    key: Value | None = None
 
     def bounds(self, mask: Value) -> list[_Bound] | None:
         """The conjunction that a mask is; `None` if a part of it is not understood."""
@@ -89,7 +101,12 @@ class Reader:
         if isinstance(argument, Static):
             size = self._size(argument)
             return None if size is None else _Places(0, 0, size)
-        node = self.definitions.get(argument) if isinstance(argument, Value) else None
+        if not isinstance(argument, Value):
+            return None
+        if argument in (self.query, self.key):
+            is_query = argument is self.query
+            return _Places(int(is_query), int(not is_query), Dim.const(0))
+        node = self.definitions.get(argument)
         if node is None:
             return None
         match node.op:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -35,6 +35,7 @@ class Matrix:
     numbers: Environment
     """The unit's static names at the scale."""
     _calls: list[tuple[Term, bool, Value]] = field(default_factory=list)
+    _constants: dict[tuple[Static, tuple[Dim, ...]], Value] = field(default_factory=dict)
     _log: Value | None = None
 
     def prepare(self) -> None:
@@ -77,27 +78,63 @@ class Matrix:
     def _call(self, q: Term, is_before: bool, number: int) -> Value:
         """The parallel form for one of the outer products: the recurrence is linear in them."""
         roles = self.roles
-        args: dict[str, Argument] = {"q": self._keys(q)}
-        parts = [self._vectors(update, number) for update in roles.updates]
+        laid = {"q": [self._laid([q], (roles.key,))]}
+        for update in roles.updates:
+            for name, part in self._vectors(update, number).items():
+                laid.setdefault(name, []).append(part)
+        vectors = self._with_constants(laid)
         op = "linear_attention"
         if roles.is_delta:
-            op = "delta_rule" if len(parts) == 1 else "delta_product"
-        for name in parts[0]:
-            args[name] = self._stacked([part[name] for part in parts], f"{name}_updates")
+            op = "delta_rule" if len(roles.updates) == 1 else "delta_product"
+        args: dict[str, Argument] = {
+            name: self._stacked(parts, f"{name}_updates") for name, parts in vectors.items()
+        }
         args |= {"log_decay": self._log, "decay": roles.decay, "read_before": is_before}
         args["initial"] = self._initial() if number == 0 else None
-        return self.lifter.add(op, args, parts[0]["v"].type, span=self.carried.next.span)
+        return self.lifter.add(op, args, vectors["v"][0].type, span=self.carried.next.span)
 
-    def _vectors(self, update: Written, number: int) -> dict[str, Value]:
+    def _vectors(self, update: Written, number: int) -> dict[str, Value | Static]:
         """What one update reads and writes, with one of its outer products, or none left."""
-        found: dict[str, Value] = {}
+        key, found = (self.roles.key,), {}
         if self.roles.is_delta:
-            found["l"] = self._keys(*([] if update.l is None else [update.l]))
-            found["r"] = self._keys(*update.r)
+            found["l"] = self._laid([] if update.l is None else [update.l], key)
+            found["r"] = self._laid(update.r, key)
         pair = update.pairs[number : number + 1]
-        found["k"] = self._keys(*(k for k, _ in pair))
+        found["k"] = self._laid([k for k, _ in pair], key)
         found["v"] = self._laid([v for _, v in pair], self.roles.values)
         return found
+
+    def _with_constants(
+        self, laid: Mapping[str, Sequence[Value | Static]]
+    ) -> dict[str, list[Value]]:
+        """Numbers as tensors [B, L, heads, keys or values], in the precision of what is beside."""
+        others = [part for parts in laid.values() for part in parts if isinstance(part, Value)]
+        found: dict[str, list[Value]] = {}
+        for name, parts in laid.items():
+            last = self.roles.values if name == "v" else (self.roles.key,)
+            same = [part for part in parts if isinstance(part, Value)]
+            like = next(iter([*same, *others]), None)
+            found[name] = [
+                part if isinstance(part, Value) else self._constant(part, last, like)
+                for part in parts
+            ]
+        return found
+
+    def _constant(self, number: Static, last: tuple[Letter, ...], like: Value | None) -> Value:
+        dims = (B, L, *_sizes((self.roles.heads, last)))
+        if (number, dims) not in self._constants:
+            type_, name = TensorType("float", dims), "zeros" if is_number(number, 0.0) else ""
+            value = self.lifter.add(name or "ones", {"dims": dims}, type_, name)
+            if not name:
+                value = self.lifter.add("mul", {"a": number, "b": value}, type_)
+            self._constants[number, dims] = self._narrow(value, like)
+        return self._constants[number, dims]
+
+    def _narrow(self, value: Value, like: Value | None) -> Value:
+        """New tensors are made in float32 at least, which would widen all that follows."""
+        if like is None:
+            return value
+        return self.lifter.add("narrow", {"x": value, "like": like}, value.type, value.name)
 
     def _stacked(self, parts: Sequence[Value], name: str) -> Value:
         """[B, L, ...] of each update as [B, L, updates, ...]; that of one alone as it is."""
@@ -110,11 +147,8 @@ class Matrix:
 
     # ------------------------------------------------------------------- layouts
 
-    def _keys(self, *terms: Term) -> Value:
-        return self._laid(terms, (self.roles.key,))
-
-    def _laid(self, terms: Sequence[Term], last: tuple[Letter, ...]) -> Value:
-        """A sum of products as [B, L, heads, last], one axis each."""
+    def _laid(self, terms: Sequence[Term], last: tuple[Letter, ...]) -> Value | Static:
+        """A sum of products as [B, L, heads, last], one axis each; a number if it is one."""
         roles = self.roles
         if len(terms) == 1:
             value = spread(self.body, terms[0], (roles.batch, *roles.heads, *last))
@@ -126,12 +160,12 @@ class Matrix:
             else:
                 whole = Term(numbers=(summed,))
             value = spread(self.body, whole, (roles.batch, *roles.heads, *last))
-        dims = (B, L, *_sizes((roles.heads, last)))
         if not isinstance(value, Value):
-            ones = self.lifter.add("ones", {"dims": dims}, TensorType("float", dims))
-            return self.lifter.add("mul", {"a": value, "b": ones}, ones.type)
-        inner = self._merged(value, (roles.heads, last))
-        return self.lifter.full(self.lifter.lift_to(inner, len(dims) - 1), dims)
+            return value
+        dims = (B, L, *_sizes((roles.heads, last)))
+        lifted = self.lifter.lift_to(self._merged(value, (roles.heads, last)), len(dims) - 1)
+        full = self.lifter.full(lifted, dims)
+        return full if full is lifted else self._narrow(full, lifted)
 
     def _merged(self, value: Value, groups: Sequence[tuple[Letter, ...]]) -> Value:
         """Each group of axes as one; an empty group becomes a unit axis. The batch may lack."""

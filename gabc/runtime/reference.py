@@ -23,6 +23,7 @@ from gabc.graph.nodes import Argument, ChildRef, Graph, Node, Region, Value
 from gabc.graph.static import Apply, Literal, Ref, Static, StaticList, StaticValue, evaluate
 from gabc.graph.types import B, Kind, L
 from gabc.ops import PRIMITIVES
+from gabc.ops.attention_blocks import sees_past_only
 from gabc.ops.evaluated import Evaluated
 
 Sizes: TypeAlias = Mapping[str, int]
@@ -264,7 +265,8 @@ class _Frame:
     def _attend(self, node: Node, region: Region) -> Tensor:
         """Softmax attention whose scores and mask the body edits; causality is always added.
 
-        What the arguments ask for (`softcap`, `bias`) is done to the scores before the body.
+        What the arguments ask for (`softcap`, `bias`) is done to the scores before the body, which
+        is evaluated for keys up to the query: see `gabc.ops.attention_blocks`.
         """
         args = {name: self._evaluate(argument) for name, argument in node.args.items()}
         q, k, v = (cast(Tensor, args[name]) for name in ("q", "k", "v"))
@@ -283,10 +285,12 @@ class _Frame:
             for axis, size in enumerate((q.shape[0], heads, length, length))
         ]
         frame = _Frame(self.unit, self.env, dict(self.values))
-        frame.bind(region.inputs, [score, *grid])
+        b, h, i, j = grid
+        seen = torch.minimum(i, j) if sees_past_only(region) else j
+        frame.bind(region.inputs, [score, b, h, i, seen])
         frame.run(region.nodes)
         results = [frame.values[value] for value in region.results]
-        allowed = _allowed(args, grid[2], grid[3])
+        allowed = _allowed(args, i, j)
         if len(results) > 1:
             allowed = allowed & results[1]
         return _softmax_mean(results[0], allowed, v, cast("Tensor | None", args.get("sinks")))

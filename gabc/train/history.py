@@ -15,6 +15,8 @@ from gabc.train.errors import TrainingError
 HISTORY = "history.jsonl"
 AUXILIARY = "auxiliary/"
 """The prefix of an auxiliary loss's name among the figures that Trainer logs."""
+SHOWN = 3
+"""How many parameters a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class HistoryWriter(TrainerCallback):
         self.last: Step | None = kept[-1] if kept else None
         self._session: list[Step] = []
         self._mark = 0.0
+        self._unsound: tuple[str, ...] = ()
 
     @property
     def tokens_per_second(self) -> float:
@@ -67,6 +70,10 @@ class HistoryWriter(TrainerCallback):
         timed = self._session[1:] or self._session
         seconds = sum(step.seconds for step in timed)
         return len(timed) * self._batch_tokens / seconds if seconds > 0 else 0.0
+
+    def note_unsound(self, names: tuple[str, ...]) -> None:
+        """The parameters whose gradient is not finite in the step that is about to be recorded."""
+        self._unsound = names
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
@@ -100,7 +107,7 @@ class HistoryWriter(TrainerCallback):
             auxiliary=auxiliary,
         )
         self._mark = now
-        _require_finite(step)
+        _require_finite(step, self._unsound)
         self.last = step
         self._session.append(step)
         with self._path.open("a", encoding="utf-8") as stream:
@@ -112,16 +119,26 @@ class HistoryWriter(TrainerCallback):
         self._mark = time.perf_counter()  # writing a checkpoint is not training
 
 
-def _require_finite(step: Step) -> None:
+def _require_finite(step: Step, unsound: tuple[str, ...]) -> None:
     figures = {f"auxiliary loss `{name}`": value for name, value in step.auxiliary.items()}
     figures |= {"loss": step.loss, "gradient norm": step.gradient_norm}
     for name, value in figures.items():
         if not math.isfinite(value):
+            # At the first step nothing has been learned at any rate.
+            advice = "Check" if step.step == 1 else "Lower the learning rate, or check"
             raise TrainingError(
                 f"The {name} is {value} at step {step.step}, so training stopped there. "
-                "Lower the learning rate, or check the design for a division or an exponential "
-                "without a bound."
+                f"{_places(unsound)}{advice} the design for a division, a root, a logarithm or an "
+                "exponential without a bound."
             )
+
+
+def _places(unsound: tuple[str, ...]) -> str:
+    if not unsound:
+        return ""
+    shown = ", ".join(f"`{name}`" for name in unsound[:SHOWN])
+    more = f" and {len(unsound) - SHOWN} more" if len(unsound) > SHOWN else ""
+    return f"The gradient is not finite in {shown}{more}. "
 
 
 def _line(step: Step) -> str:

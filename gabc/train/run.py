@@ -92,6 +92,7 @@ def train(
         settings,
         run_folder,
         saver.save,
+        history.note_unsound,
     )
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(history)

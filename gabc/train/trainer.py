@@ -43,6 +43,7 @@ class CheckpointingTrainer(Trainer):
     """Writes each checkpoint into a staging folder and hands it to `publish`, which moves it.
 
     What it logs of a step has the auxiliary losses too, as means over the step's micro-batches.
+    Before that, `note_unsound` is told which parameters have a gradient that is not finite, if any.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class CheckpointingTrainer(Trainer):
         settings: TrainingSettings,
         run_folder: Path,
         publish: Callable[[Path, int], None],
+        note_unsound: Callable[[tuple[str, ...]], None],
     ) -> None:
         optimizer = _optimizer(model, settings)
         schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(step, settings))
@@ -67,6 +69,7 @@ class CheckpointingTrainer(Trainer):
         self._sequences = dataset
         self._staging = run_folder / STAGING
         self._publish = publish
+        self._note_unsound = note_unsound
         self._auxiliary: defaultdict[str, list[torch.Tensor]] = defaultdict(list)
 
     def compute_loss(
@@ -86,6 +89,14 @@ class CheckpointingTrainer(Trainer):
             logs[AUXILIARY + name] = float(torch.stack(values).mean())
         self._auxiliary.clear()
         super().log(logs, start_time)
+
+    def _clip_grad_norm(self, model: nn.Module) -> torch.Tensor | float:
+        """Clipping by a norm that is NaN makes every gradient NaN: whose it was is noted before."""
+        gradients = {n: p.grad for n, p in self._module.named_parameters() if p.grad is not None}
+        if not nn.utils.get_total_norm(gradients.values()).isfinite():
+            self._note_unsound(tuple(n for n, g in gradients.items() if not g.isfinite().all()))
+        norm: torch.Tensor | float = super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
+        return norm
 
     def _get_train_sampler(self, train_dataset: object = None) -> SequentialSampler:
         return SequentialSampler(self._sequences)

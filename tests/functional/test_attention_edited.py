@@ -239,7 +239,9 @@ def test_the_form_is_what_runs(
 ) -> None:
     calls: list[str] = []
     for name in ("attend", "attend_explicit", "attend_flex_compiled"):
-        monkeypatch.setattr(attention_edited, name, lambda q, *_, name=name: calls.append(name))
+        monkeypatch.setattr(
+            attention_edited, name, lambda *_, name=name, **options: calls.append(name)
+        )
     x = leaves()
     attend_edited(x["q"], x["k"], x["v"], **options)  # type: ignore[arg-type]
     monkeypatch.setattr(attention_edited, "edited_form", lambda *_: "flex")

@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 from gabc.check.identity.canonical import canonical, canonical_unit
 from gabc.graph.instance import Instance, Stack
+from gabc.graph.static import shown
 
 Kind: TypeAlias = Literal["changed", "replaced", "added", "removed"]
 
@@ -59,7 +60,7 @@ def compare(before: Stack, after: Stack) -> Difference:
     for label, old, new in _pairs(before, after):
         changes += _block(label, old, new, hasher)
     options = [
-        (name, str(getattr(before.head, name)), str(getattr(after.head, name)))
+        (name, shown(getattr(before.head, name)), shown(getattr(after.head, name)))
         for name in ("tie", "logit_cap", "embed_scale")
     ]
     head = tuple(option for option in options if option[1] != option[2])
@@ -131,7 +132,7 @@ def _settings(old: Instance, new: Instance) -> Iterator[tuple[str, str, str]]:
     if old.name != new.name:
         return
     for name in dict.fromkeys((*old.hypers, *new.hypers, *old.dims, *new.dims)):
-        a, b = (str(i.env[name]) if name in i.env else "" for i in (old, new))
+        a, b = (shown(i.env[name]) if name in i.env else "" for i in (old, new))
         if a != b:
             yield name, a, b
 

@@ -14,6 +14,7 @@ from gabc.dims import Dim
 from gabc.graph.instance import Instance
 from gabc.graph.nodes import Region, Value
 from gabc.graph.static import Static, evaluate
+from gabc.ops.attention_blocks import sees_past_only
 from gabc.ops.attention_stream import attention_scores, kept_keys, weighted_values
 from gabc.ops.evaluated import Evaluated, optional_tensor, tensor
 from gabc.runtime.decode.environment import evaluated, in_place, size_of
@@ -160,7 +161,9 @@ class AttendStep(Step):
             query = cast(Value, self.node.args["q"])
             start = frame.current.start // frame.layouts[query].clock
         values = frame.values
-        values.update(zip(self.region.inputs, (score, *_grid(score, start)), strict=True))
+        b, h, i, j = _grid(score, start)
+        seen = torch.minimum(i, j) if sees_past_only(self.region) else j
+        values.update(zip(self.region.inputs, (score, b, h, i, seen), strict=True))
         captured = {v: values[v] for v in self.looked_up if v in frame.pasts}
         for value in captured:
             whole = frame.past(value, None, is_ring=False)

@@ -6,7 +6,7 @@ FlexAttention: Dong et al. 2024, arXiv 2412.05496.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Literal
 
 import torch
@@ -31,6 +31,7 @@ def attend_edited(
     v: Tensor,
     edit: Callable[..., Tensor] | None = None,
     keep: Callable[..., Tensor] | None = None,
+    *,
     adds: bool = False,
     mixes: bool = False,
     scale: float | None = None,
@@ -55,16 +56,35 @@ def attend_edited(
             nothing = q.new_zeros((), dtype=torch.promote_types(q.dtype, torch.float32))
             added = edit(nothing, *indices)
             bias = added if bias is None else bias + added
-        kept = None if keep is None else keep(*indices)
-        if sinks is not None:
-            return attend_with_sinks(q, k, v, sinks, scale, window, bias, segments, kept)
-        return attend(q, k, v, scale, window, bias, segments, kept)
-    run = attend_flex_compiled if form == "flex" else attend_explicit
-    return run(q, k, v, edit, keep, scale, window, sinks, softcap, bias, segments)
+        run = attend if sinks is None else partial(attend_with_sinks, sinks=sinks)
+        return run(
+            q,
+            k,
+            v,
+            scale=scale,
+            window=window,
+            bias=bias,
+            segments=segments,
+            keep=None if keep is None else keep(*indices),
+        )
+    edited = attend_flex_compiled if form == "flex" else attend_explicit
+    return edited(
+        q,
+        k,
+        v,
+        edit,
+        keep,
+        scale=scale,
+        window=window,
+        sinks=sinks,
+        softcap=softcap,
+        bias=bias,
+        segments=segments,
+    )
 
 
 def edited_form(
-    q: Tensor, v: Tensor, adds: bool, mixes: bool
+    q: Tensor, v: Tensor, only_adds: bool, mixes: bool
 ) -> Literal["flex", "fused", "explicit"]:
     """How attention with edited scores is computed: by the first of three rules that applies.
 
@@ -72,8 +92,9 @@ def edited_form(
     gradient; they multiply in float16, bfloat16 or float32, by tiles of 16 at least, which beyond
     256 do not fit a processor. They add up what captured tensors get as gradients in any order, so
     not where determinism is asked for.
-    fused: where the scores are only added to, torch's fused attention takes the sum as a bias,
-    which is as large as what it depends on: [L, L] for a function of i and j.
+    fused: where the scores are only added to or left alone (`only_adds`), torch's fused attention
+    takes the sum as a bias, which is as large as what it depends on: [L, L] for a function of i and
+    j.
     explicit: all else, with the scores [B, H, L, L] in memory.
     """
     dtype = autocast_dtype(q)
@@ -86,7 +107,7 @@ def edited_form(
         and not torch.are_deterministic_algorithms_enabled()
     ):
         return "flex"
-    return "fused" if adds else "explicit"
+    return "fused" if only_adds else "explicit"
 
 
 def attend_explicit(
@@ -95,6 +116,7 @@ def attend_explicit(
     v: Tensor,
     edit: Callable[..., Tensor] | None = None,
     keep: Callable[..., Tensor] | None = None,
+    *,
     scale: float | None = None,
     window: int | None = None,
     sinks: Tensor | None = None,
@@ -123,6 +145,7 @@ def attend_flex(
     v: Tensor,
     edit: Callable[..., Tensor] | None = None,
     keep: Callable[..., Tensor] | None = None,
+    *,
     scale: float | None = None,
     window: int | None = None,
     sinks: Tensor | None = None,
@@ -180,6 +203,7 @@ def attend_flex_compiled(
     v: Tensor,
     edit: Callable[..., Tensor] | None = None,
     keep: Callable[..., Tensor] | None = None,
+    *,
     scale: float | None = None,
     window: int | None = None,
     sinks: Tensor | None = None,
@@ -196,8 +220,19 @@ def attend_flex_compiled(
     if bias is not None:
         bias = bias[(None,) * (4 - bias.dim())].clone()
     with torch._dynamo.config.patch(recompile_limit=64):
-        run = compiled_flex()
-        return run(q, k, v, edit, keep, scale, window, sinks, softcap, bias, segments)
+        return compiled_flex()(
+            q,
+            k,
+            v,
+            edit,
+            keep,
+            scale=scale,
+            window=window,
+            sinks=sinks,
+            softcap=softcap,
+            bias=bias,
+            segments=segments,
+        )
 
 
 @cache
