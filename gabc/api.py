@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from gabc.check.report import Report
 from gabc.check.report import check as check_source
@@ -14,10 +15,13 @@ from gabc.diagnostics.model import Diagnostic
 from gabc.elaborate.scales import DEFAULT_SCALE, VOCAB_SIZE, parse_scale
 from gabc.graph.instance import Scale, Stack
 from gabc.passes import optimise
+from gabc.passes.fusion import fuse
 from gabc.runtime.scale_fit import Fit, fit_scale
 from gabc.syntax.source import Source
 
-__all__ = ["Compiled", "NoDesignError", "Report", "check", "compile"]
+__all__ = ["Backend", "Compiled", "NoDesignError", "Report", "check", "compile"]
+
+Backend: TypeAlias = Literal["torch", "triton"]
 
 _UNNAMED = "<text>"
 
@@ -32,6 +36,7 @@ class Compiled:
 
     `text` is the generated module and `source_map` leads from its lines to the design's; they and
     `stack` are `None` where the design has errors. `fit` says how the scale was chosen, if it was.
+    `kernels` is the text of the file beside the module, empty where there is none.
     """
 
     source: Source
@@ -40,6 +45,7 @@ class Compiled:
     text: str | None = None
     source_map: SourceMap | None = None
     fit: Fit | None = None
+    kernels: str = ""
 
     @property
     def ok(self) -> bool:
@@ -68,21 +74,34 @@ def compile(
     standalone: bool = False,
     vocab_size: int = VOCAB_SIZE,
     folder: Path | None = None,
+    backend: Backend = "torch",
 ) -> Compiled:
     """Compile a design to one PyTorch module.
 
     With `fit`, depth or width are changed until the parameters are within 2% of the scale's
     reference. A `standalone` module imports nothing but torch. `folder` is where sibling files lie.
+    The `backend` triton fuses pointwise operations to kernels, in a file beside the module.
 
     Raises:
+        ValueError: an unknown backend, or a `standalone` module with kernels.
         ScaleError: the scale is unknown.
         FitError: no size fits.
         NoDesignError: the text defines units and no design.
     """
+    if backend not in ("torch", "triton"):
+        raise ValueError(f"the back ends are torch and triton, not {backend!r}")
+    if standalone and backend == "triton":
+        raise ValueError(
+            "a standalone module imports nothing but torch, and kernels need triton: "
+            "leave out `standalone`, or use the back end torch"
+        )
     design = elaborate(source, scale=scale, fit=fit, folder=folder)
     if design.stack is None:
         return design
-    module = emit(optimise(design.stack), standalone=standalone, vocab_size=vocab_size)
+    stack = optimise(design.stack)
+    if backend == "triton":
+        stack = fuse(stack)
+    module = emit(stack, standalone=standalone, vocab_size=vocab_size)
     return Compiled(
         source=design.source,
         diagnostics=design.diagnostics,
@@ -90,6 +109,7 @@ def compile(
         text=module.text,
         source_map=module.source_map,
         fit=design.fit,
+        kernels=module.kernels,
     )
 
 

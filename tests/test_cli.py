@@ -205,7 +205,7 @@ def test_show_document(capsys: pytest.CaptureFixture[str]) -> None:
 def test_show_tree(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", str(GPT2)]) == 0
     out = capsys.readouterr().out
-    assert "blocks x 6: GPT2(heads=8)  X [B, L, D] -> [B, L, D]  213,760" in out
+    assert "blocks x 6: GPT2  X [B, L, D] -> [B, L, D]  213,760" in out
     assert "wq: Linear  [..., D] -> [..., H*K]  16,512" in out
     assert "5,378,688 parameters: 4,096,000 embedding, 6 x 213,760 in blocks" in out
 

@@ -21,8 +21,9 @@ from gabc.cli.sources import named_sources
 class Bundle:
     """The files of one compiled design by their path in the folder.
 
-    `NAME.py` is the module, `NAME.map.json` its source map, `NAME.src/` every text it was made from
-    with a record (`made.json`) of the compiler, the scale and the hash of the module.
+    `NAME.py` is the module, `NAME_kernels.py` its kernels if it has any, `NAME.map.json` its source
+    map, `NAME.src/` every text it was made from with a record (`made.json`) of the compiler, the
+    scale and the hashes of module and kernels.
     """
 
     name: str
@@ -44,8 +45,12 @@ class Bundle:
             "gabc": __version__,
             "module_sha256": _sha256(text),
         }
+        if compiled.kernels:
+            made["kernels_sha256"] = _sha256(compiled.kernels)
+        kernels = {f"{name}_kernels.py": compiled.kernels} if compiled.kernels else {}
         files = {
             f"{name}.py": text,
+            **kernels,
             f"{name}.map.json": source_map.to_json(),
             f"{name}.src/made.json": json.dumps(made, indent=2) + "\n",
         }
@@ -84,21 +89,22 @@ class Bundle:
         return place
 
     def _refuse_edited(self, folder: Path) -> None:
-        """A module whose hash is the recorded one is as gabc left it, and may be replaced."""
-        module = folder / f"{self.name}.py"
-        if not module.exists():
-            return
-        try:
-            current = module.read_text(encoding="utf-8")
-            record = json.loads((folder / f"{self.name}.src/made.json").read_text("utf-8"))
-            is_ours = record["module_sha256"] == _sha256(current)
-        except (OSError, ValueError, KeyError, TypeError):
-            is_ours = False
-        if not is_ours:
-            raise InputFault(
-                f"{module} exists and is not as gabc wrote it; choose another folder, or pass "
-                "--force to replace it"
-            )
+        """A file whose hash is the recorded one is as gabc left it, and may be replaced."""
+        for file, key in (("", "module_sha256"), ("_kernels", "kernels_sha256")):
+            path = folder / f"{self.name}{file}.py"
+            if f"{self.name}{file}.py" not in self.files or not path.exists():
+                continue
+            try:
+                current = path.read_text(encoding="utf-8")
+                record = json.loads((folder / f"{self.name}.src/made.json").read_text("utf-8"))
+                is_ours = record[key] == _sha256(current)
+            except (OSError, ValueError, KeyError, TypeError):
+                is_ours = False
+            if not is_ours:
+                raise InputFault(
+                    f"{path} exists and is not as gabc wrote it; choose another folder, or pass "
+                    "--force to replace it"
+                )
 
 
 def _sha256(text: str) -> str:

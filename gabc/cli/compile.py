@@ -15,7 +15,7 @@ from gabc.cli.scales import scale_or_fit
 from gabc.elaborate.scales import DEFAULT_SCALE, VOCAB_SIZE
 
 if TYPE_CHECKING:
-    from gabc.api import Compiled
+    from gabc.api import Backend, Compiled
 
 
 def compile_design(
@@ -36,6 +36,12 @@ def compile_design(
     standalone: Annotated[
         bool, typer.Option(help="Import nothing but torch: needed functions are pasted in.")
     ] = False,
+    backend: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="torch, or triton: pointwise operations fused to kernels. [torch]"
+        ),
+    ] = "torch",
     vocab_size: Annotated[
         int, typer.Option(min=1, max=1 << 24, help="The default vocabulary.")
     ] = VOCAB_SIZE,
@@ -45,7 +51,7 @@ def compile_design(
     as_document: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Compile a design to one readable PyTorch module; with errors, nothing is written."""
-    compiled = _compiled(file, scale, fit, standalone, vocab_size)
+    compiled = _compiled(file, scale, fit, standalone, _backend(backend, standalone), vocab_size)
     refuse_errors(compiled.diagnostics, as_document)
 
     from gabc.cli.bundle import Bundle
@@ -57,8 +63,27 @@ def compile_design(
         _show(compiled, vocab_size, written)
 
 
+def _backend(name: str, standalone: bool) -> Backend:
+    """The back end of this name. Raises `InputFault`."""
+    if name == "torch":
+        return "torch"
+    if name != "triton":
+        raise InputFault(f"--backend knows torch and triton, not `{name}`")
+    if standalone:
+        raise InputFault(
+            "--standalone imports nothing but torch, and kernels need triton; leave out one of "
+            "--standalone and --backend triton"
+        )
+    return "triton"
+
+
 def _compiled(
-    file: Path, scale: str | None, fit: str | None, standalone: bool, vocab_size: int
+    file: Path,
+    scale: str | None,
+    fit: str | None,
+    standalone: bool,
+    backend: Backend,
+    vocab_size: int,
 ) -> Compiled:
     """The design of `file` as a module. Raises `InputFault` where there is none of that size."""
     from gabc.api import NoDesignError
@@ -75,6 +100,7 @@ def _compiled(
             standalone=standalone,
             vocab_size=vocab_size,
             folder=folder,
+            backend=backend,
         )
     except (NoDesignError, FitError) as error:
         raise InputFault(str(error)) from None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gabc.check.cost import Device
     from gabc.check.report import Report
     from gabc.graph.instance import Scale, Stack
+    from gabc.passes.fusion import Fusion
     from gabc.runtime.inspect import DesignSummary
     from gabc.runtime.inspect_facts import Facts
     from gabc.runtime.scale_fit import Fit
@@ -57,6 +58,9 @@ def show(
     recurrences: Annotated[
         bool, typer.Option("--recurrences", help="What each `scan` is, and why a loop is one.")
     ] = False,
+    fusion: Annotated[
+        bool, typer.Option("--fusion", help="What --backend triton makes one kernel, and what not.")
+    ] = False,
     length: Annotated[
         int, typer.Option(min=1, max=1 << 24, help="Tokens of a sequence, for costs.")
     ] = LENGTH,
@@ -86,9 +90,11 @@ def show(
     shown = _shown(source, folder, wanted, is_fitted, vocab_size, as_document)
     pictures = _draw(shown, graph, graph_depth, graph_tree)
     if as_document:
-        _print_document(shown, length, batch, ceiling, causality, recurrences, pictures)
+        parts = _Parts(tree, cost, causality, recurrences, fusion, bool(pictures))
+        _print_document(shown, length, batch, ceiling, parts, pictures)
     else:
-        parts = _Parts(tree, cost or ceiling is not None, causality, recurrences, bool(pictures))
+        has_cost = cost or ceiling is not None
+        parts = _Parts(tree, has_cost, causality, recurrences, fusion, bool(pictures))
         _print(shown, parts, length, batch, ceiling)
         for path in pictures:
             print(f"wrote {path}")
@@ -104,11 +110,12 @@ class _Parts:
     cost: bool
     causality: bool
     recurrences: bool
+    fusion: bool
     pictures: bool
 
     @property
     def is_default(self) -> bool:
-        asked = (self.tree, self.cost, self.causality, self.recurrences, self.pictures)
+        asked = (self.tree, self.cost, self.causality, self.recurrences, self.fusion, self.pictures)
         return not any(asked)
 
 
@@ -212,8 +219,21 @@ def _print(shown: _Shown, parts: _Parts, length: int, batch: int, ceiling: Devic
 
         for line in recurrence_lines(classify(shown.stack), length):
             console.print(line, markup=False, soft_wrap=True)
+    if parts.fusion:
+        from gabc.cli.show_fusion import fusion_lines
+
+        for line in fusion_lines(_fusions(shown.stack)):
+            console.print(line, markup=False, soft_wrap=True)
     if parts.cost:
         _print_cost(console, shown.facts, length, batch, ceiling)
+
+
+def _fusions(stack: Stack) -> list[tuple[str, Fusion]]:
+    """What is fused in the units of a design, which is done after all other rewrites."""
+    from gabc.passes import optimise
+    from gabc.passes.fusion import fusions
+
+    return fusions(optimise(stack))
 
 
 def _print_causality(console: Console, facts: Facts) -> None:
@@ -256,8 +276,7 @@ def _print_document(
     length: int,
     batch: int,
     ceiling: Device | None,
-    causality: bool,
-    recurrences: bool,
+    parts: _Parts,
     pictures: list[Path],
 ) -> None:
     from gabc.check.cost import step_time
@@ -271,13 +290,17 @@ def _print_document(
         "diagnostics": as_json(report.diagnostics),
         **document(shown.summary, shown.facts, shown.stack, shown.fit, length),
     }
-    if causality:
+    if parts.causality:
         printed["derivation"] = derivation_document(shown.facts.proofs)
-    if recurrences:
+    if parts.recurrences:
         from gabc.cli.show_recurrences import recurrence_document
         from gabc.recurrences.classify import classify
 
         printed["recurrences"] = recurrence_document(classify(shown.stack))
+    if parts.fusion:
+        from gabc.cli.show_fusion import fusion_document
+
+        printed["fusion"] = fusion_document(_fusions(shown.stack))
     if ceiling is not None:
         time = step_time(shown.facts.costs, ceiling, batch=batch, length=length)
         printed["step_time"] = step_time_document(ceiling, time, batch, length, ASSUMPTIONS)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gabc.codegen.context import ClassContext
+from gabc.codegen.hints import hint_of
 from gabc.codegen.layout import INDENT, WIDTH, Line
 from gabc.codegen.lowering import NodeLowering
 from gabc.codegen.names import local_name
@@ -24,28 +25,6 @@ from gabc.syntax.source import Span
 
 INLINE_WIDTH = 85
 """The longest expression that is put inside another."""
-
-_NAMES = {
-    "add": "total",
-    "sub": "difference",
-    "mul": "product",
-    "div": "ratio",
-    "pow": "power",
-    "index": "part",
-    "fill": "filled",
-    "where": "chosen",
-    "einsum": "contracted",
-    "rearrange": "arranged",
-    "repeat": "repeated",
-    "attend": "attended",
-    "linear_attention": "read",
-    "delta_rule": "read",
-    "delta_product": "read",
-    "linear_scan": "h",
-    "max_plus_scan": "m",
-    **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge"), "is_true"),
-}
-"""What a value is called that the author gave no name, by the operation that made it."""
 
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 
@@ -203,7 +182,7 @@ class Body:
     def define(self, node: Node, code: Code) -> None:
         """Let the node's results be `code`: inlined where they are used, or assigned."""
         output = node.output
-        hint = "value" if self.initialised else _hint(node)
+        hint = "value" if self.initialised else hint_of(node)
         if len(node.outputs) > 1:
             self._assign_several(node, code)
         elif (
@@ -222,11 +201,11 @@ class Body:
             self.define(Node(node.op, node.args, (values[0],), node.span), Code(codes[0]))
             return
         for value, code in zip(values, codes, strict=True):
-            self.assign(value, Code(code), node.span, _hint(node))
+            self.assign(value, Code(code), node.span, hint_of(node))
 
     def _assign_several(self, node: Node, code: Code) -> None:
         targets = [
-            self.take(value, value.name or _hint(node), code.text)
+            self.take(value, value.name or hint_of(node), code.text)
             if self.uses.count[value]
             else "_"
             for value in node.outputs
@@ -262,7 +241,7 @@ class Body:
         """Whether the statement that assigns the node's results would fit on a line."""
         if self.initialised:
             return len(code.text) <= INLINE_WIDTH
-        names = [value.name or _hint(node) for value in node.outputs]
+        names = [value.name or hint_of(node) for value in node.outputs]
         length = len(", ".join(names)) + len(" = ") + len(code.text)
         return len(INDENT) * self.level + length <= WIDTH
 
@@ -284,11 +263,3 @@ class Body:
         other = self.use(default)
         text = f"{other.within(Precedence.OR)} if {entry} is None else {entry}"
         return Code(text, Precedence.CONDITIONAL)
-
-
-def _hint(node: Node) -> str:
-    """A name for a result to which the author gave none."""
-    if node.op == "call":
-        child = node.args["child"]
-        return str(getattr(child, "name", "result"))
-    return _NAMES.get(node.op, node.op)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from gabc.codegen.kernels.file import KernelTable
 from gabc.codegen.names import local_name
 from gabc.graph.instance import Instance
 from gabc.graph.names import attribute_names, unused
@@ -62,6 +63,8 @@ class ClassContext:
     """Names of the module's functions: no local variable may hide them."""
     attributes: dict[str, None] = field(default_factory=dict)
     shared: list[SharedModule] = field(default_factory=list)
+    kernels: KernelTable | None = None
+    """Where the kernels of fused groups are collected."""
     members: Mapping[str, str] = field(init=False)
     """The attribute of each member and static name of the instance."""
 

@@ -7,6 +7,7 @@ import textwrap
 from dataclasses import dataclass, field
 
 from gabc.codegen.helpers import import_lines, library, pasted
+from gabc.codegen.kernels.file import ALIAS
 from gabc.codegen.layout import Printed, printed
 from gabc.codegen.model import MODEL_NAMES, ModelClass
 from gabc.codegen.names import MODULE_GLOBALS, local_name
@@ -29,6 +30,8 @@ class Module:
     source_map: SourceMap
     model: str
     classes: tuple[str, ...]
+    kernels: str = ""
+    """The text of the file beside it, which it imports by the name of `kernels_name`."""
 
 
 @dataclass
@@ -52,6 +55,10 @@ def emit(stack: Stack, *, standalone: bool, vocab_size: int = VOCAB_SIZE) -> Mod
     """
     require = _Required()
     reserved = frozenset(library().helpers)
+    if is_fused(stack):
+        if standalone:
+            raise ValueError("a standalone module has no kernels: emit it before it is fused")
+        reserved |= {ALIAS}
     model_name = unused(local_name(stack.name), MODULE_GLOBALS | MODEL_NAMES | reserved)
     taken = {model_name, *MODULE_GLOBALS, *MODEL_NAMES, *reserved}
     table = ClassTable(require, reserved, taken, default_expressions(stack))
@@ -62,12 +69,28 @@ def emit(stack: Stack, *, standalone: bool, vocab_size: int = VOCAB_SIZE) -> Mod
     body: list[Printed] = []
     for lines in classes:
         body += [Printed("", None), Printed("", None), *printed(lines)]
-    rows = [*_head(stack, body, require.names, standalone), *body]
+    kernels = table.kernels.text(stack.name)
+    beside = kernels_name(stack) if kernels else ""
+    rows = [*_head(stack, body, require.names, standalone, beside), *body]
     text = "\n".join(row.text for row in rows) + "\n"
-    return Module(text, source_map_of(rows), model_name, tuple(table.lines))
+    return Module(text, source_map_of(rows), model_name, tuple(table.lines), kernels)
 
 
-def _head(stack: Stack, body: list[Printed], names: set[str], standalone: bool) -> list[Printed]:
+def is_fused(stack: Stack) -> bool:
+    """Whether `gabc.passes.fusion.fuse` has made groups in it."""
+    instances = (instance for block in stack.blocks for _, instance in block.walk())
+    graphs = (instance.graph for instance in instances if instance.graph is not None)
+    return any(node.op == "fused" for graph in graphs for node in graph.nodes)
+
+
+def kernels_name(stack: Stack) -> str:
+    """The Python module with a design's kernels."""
+    return f"{stack.name.lower()}_kernels"
+
+
+def _head(
+    stack: Stack, body: list[Printed], names: set[str], standalone: bool, kernels: str
+) -> list[Printed]:
     """Docstring, imports and pasted helpers."""
     imports, helpers = pasted(names) if standalone else ([], [])
     code = "\n".join([*(row.text for row in body), *helpers])
@@ -81,8 +104,9 @@ def _head(stack: Stack, body: list[Printed], names: set[str], standalone: bool) 
         texts.append("import torch.nn.functional as F")
     texts.append("from torch import Tensor, nn")
     texts += [statement for statement in imports if statement.startswith("from torch.")]
-    if not standalone and names:
-        texts += ["", *import_lines(names)]
+    if not standalone and (names or kernels):
+        beside = [f"import {kernels} as {ALIAS}"] if kernels else []
+        texts += ["", *beside, *import_lines(names, is_fused=bool(kernels))]
     for helper in helpers:
         texts += ["", "", *helper.splitlines()]
     return [Printed(text, None) for text in texts]

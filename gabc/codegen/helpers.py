@@ -16,6 +16,18 @@ PACKAGE = "gabc.runtime.functional"
 KERNELS = {"rms_norm": "gabc.kernels.rms_norm"}
 """Helpers that have a kernel, and its module; text that stands alone uses the plain function."""
 
+FUSED_KERNELS = KERNELS | {
+    "causal_conv": "gabc.kernels.short_conv",
+    "delta_rule": "gabc.kernels.delta_rule",
+    "delta_rule_state": "gabc.kernels.delta_rule",
+    "linear_attention": "gabc.kernels.linear_attention",
+    "linear_attention_state": "gabc.kernels.linear_attention",
+    "linear_scan": "gabc.kernels.linear_scan",
+    "max_plus_scan": "gabc.kernels.max_plus_scan",
+}
+"""As `KERNELS`, of modules for Triton: on a CPU these run their references, which are slower than
+the plain functions."""
+
 
 @dataclass(frozen=True, slots=True)
 class Helper:
@@ -56,11 +68,12 @@ def library() -> Library:
     return Library(helpers, imports)
 
 
-def import_lines(names: Iterable[str]) -> list[str]:
+def import_lines(names: Iterable[str], *, is_fused: bool = False) -> list[str]:
     """`from gabc.runtime.functional.attention import attend`, one statement a module."""
+    kernels = FUSED_KERNELS if is_fused else KERNELS
     modules: dict[str, list[str]] = {}
     for name in sorted(names):
-        module = KERNELS.get(name, f"{PACKAGE}.{library().helpers[name].module}")
+        module = kernels.get(name, f"{PACKAGE}.{library().helpers[name].module}")
         modules.setdefault(module, []).append(name)
     lines = []
     for module in sorted(modules):

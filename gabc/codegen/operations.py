@@ -5,6 +5,7 @@ from __future__ import annotations
 from gabc.codegen.attention import write_attention
 from gabc.codegen.body import Body
 from gabc.codegen.calls import write_call
+from gabc.codegen.fused import write_fused
 from gabc.codegen.routing import write_route
 from gabc.codegen.scans import write_scan
 from gabc.codegen.uses import is_live
@@ -35,6 +36,8 @@ def _write(body: Body, node: Node) -> None:
             write_call(body, node)
         case "coalesce":
             body.define(node, body.coalesce(node))
+        case "fused":
+            write_fused(body, node)
         case "scan":
             write_scan(body, node, write_nodes)
         case "attend" if node.region is not None:

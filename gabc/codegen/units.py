@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from gabc.codegen.construct import Constructor
 from gabc.codegen.context import Argument, ClassContext, SharedModule, UnitClass
+from gabc.codegen.kernels.file import KernelTable
 from gabc.codegen.layout import WIDTH, Line
 from gabc.codegen.methods import forward_lines, initialiser_lines
 from gabc.codegen.names import local_name
@@ -45,6 +46,7 @@ class ClassTable:
     defaults: Mapping[UnitKey, Mapping[str, Static]]
     of: dict[Instance, UnitClass] = field(default_factory=dict)
     lines: dict[str, list[Line]] = field(default_factory=dict)
+    kernels: KernelTable = field(default_factory=KernelTable)
     _texts: dict[UnitKey, dict[_Text, str]] = field(default_factory=dict)
 
     def add(self, instance: Instance, suffix: str = "") -> UnitClass:
@@ -55,7 +57,7 @@ class ClassTable:
             for child in children.instances:
                 if child.unit is not None:
                     self.add(child)
-        context = ClassContext(instance, self.require, self.of, self.reserved)
+        context = ClassContext(instance, self.require, self.of, self.reserved, kernels=self.kernels)
         text = self._write(context)
         key = unit_key(instance)
         known = self._texts.setdefault(key, {})

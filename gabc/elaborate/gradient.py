@@ -13,7 +13,7 @@ from gabc.elaborate.bound import Bound
 from gabc.elaborate.evaluator import Evaluator
 from gabc.elaborate.gradient_axes import AXIS_RULES
 from gabc.elaborate.gradient_rules import RULES
-from gabc.elaborate.gradient_tape import NoRule, Rule, Taken, Tape, Term
+from gabc.elaborate.gradient_tape import BodyTape, NoRule, Rule, Taken, Term
 from gabc.graph.nodes import Node, Value
 from gabc.graph.static import Literal
 from gabc.graph.types import B
@@ -44,7 +44,8 @@ def gradient(evaluator: Evaluator, expr: tree.Call, names: Sequence[str]) -> Bou
     for name, value in (("loss", loss), ("W", target)):
         _check(evaluator, value, given[name])
     nodes = tuple(evaluator.builder.nodes)
-    found = _Reverse(Tape(evaluator, expr.span), nodes, target, given["W"]).run(loss, given["loss"])
+    reverse = _Reverse(BodyTape(evaluator, expr.span), nodes, target, given["W"])
+    found = reverse.run(loss, given["loss"])
     return _named(evaluator, found, names)
 
 
@@ -80,7 +81,7 @@ class _Reverse:
     """One pass from the loss back to the target."""
 
     def __init__(
-        self, tape: Tape, nodes: Sequence[Node], target: Value, written: tree.Expr
+        self, tape: BodyTape, nodes: Sequence[Node], target: Value, written: tree.Expr
     ) -> None:
         self.tape = tape
         self.target = target
@@ -127,7 +128,7 @@ class _Reverse:
             raise self._refusal(node, str(missing)) from missing
 
     def _contribute(self, node: Node, operand: Value, term: Term) -> None:
-        shape = node.output.type if _broadcasts(node) else operand.type
+        shape = node.output.type if broadcasts(node) else operand.type
         term = self.tape.summed_to(term, shape, operand.type)
         before = self.gradients.get(operand)
         self.gradients[operand] = term if before is None else self.tape.add(before, term)
@@ -144,6 +145,6 @@ class _Reverse:
         )
 
 
-def _broadcasts(node: Node) -> bool:
+def broadcasts(node: Node) -> bool:
     """Whether a gradient comes in the shape of the result, to which operands were broadcast."""
     return node.op in RULES or node.op in ("rms_norm", "layer_norm")

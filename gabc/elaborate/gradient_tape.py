@@ -7,6 +7,7 @@ sum is one number for all its elements. `Tape.full` and `Tape.total` know the di
 from __future__ import annotations
 
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -74,17 +75,16 @@ class Taken:
 Rule: TypeAlias = "Callable[[Tape, Taken], Iterator[Contribution]]"
 
 
-@dataclass(frozen=True, slots=True)
-class Tape:
-    """Adds nodes to the graph being built, all at the place of one `grad`."""
+class Tape(ABC):
+    """Adds nodes to a graph: that of a unit (`BodyTape`), or of a kernel."""
 
-    evaluator: Evaluator
-    span: Span
-
+    @abstractmethod
     def apply(self, primitive: str, args: Mapping[str, Given]) -> Value:
-        result = self.evaluator.emit(primitive, args, {}, self.span)
-        assert isinstance(result, Value)
-        return result
+        """The result of a primitive."""
+
+    @abstractmethod
+    def is_full(self, found: TensorType, wanted: TensorType) -> bool:
+        """Whether a type has all the axes of another at their sizes."""
 
     def of(self, primitive: str, x: Value) -> Value:
         """A function of one tensor."""
@@ -148,13 +148,6 @@ class Tape:
         assert isinstance(result, Value)
         return result
 
-    def is_full(self, found: TensorType, wanted: TensorType) -> bool:
-        prover = self.evaluator.scope.prover
-        return found.rank == wanted.rank and all(
-            prover.are_equal(left, right)
-            for left, right in zip(found.dims, wanted.dims, strict=True)
-        )
-
     def reduce(self, op: str, x: Value, axis: int, keep: bool = True) -> Value:
         return self.apply(op, {"x": x, "axis": axis, "keep": keep})
 
@@ -194,6 +187,26 @@ class Tape:
 
     def zeros(self, type_: TensorType) -> Value:
         return self.apply("zeros", {"dims": type_.dims})
+
+
+@dataclass(frozen=True, slots=True)
+class BodyTape(Tape):
+    """Adds nodes to the graph being built, all at the place of one `grad`."""
+
+    evaluator: Evaluator
+    span: Span
+
+    def apply(self, primitive: str, args: Mapping[str, Given]) -> Value:
+        result = self.evaluator.emit(primitive, args, {}, self.span)
+        assert isinstance(result, Value)
+        return result
+
+    def is_full(self, found: TensorType, wanted: TensorType) -> bool:
+        prover = self.evaluator.scope.prover
+        return found.rank == wanted.rank and all(
+            prover.are_equal(left, right)
+            for left, right in zip(found.dims, wanted.dims, strict=True)
+        )
 
 
 _COMPUTE: Mapping[str, Callable[[float, float], float]] = {

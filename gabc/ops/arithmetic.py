@@ -22,6 +22,7 @@ from gabc.ops.base import ArgKind, Call, Lowering, Parameter, Primitive, call_co
 from gabc.ops.cost import Site, Work, pointwise
 from gabc.ops.evaluated import Args, operand, tensor
 from gabc.ops.kinds import require_kind, widest
+from gabc.ops.tiles import as_number, power
 from gabc.ops.torch_lazy import torch
 from gabc.syntax.source import Span
 
@@ -70,6 +71,9 @@ class _Binary(Primitive):
     def lower(self, lowering: Lowering) -> Code:
         return binary(self._python, lowering.code("a"), lowering.code("b"))
 
+    def tile(self, lowering: Lowering) -> Code | None:
+        return self.lower(lowering)
+
 
 class Arithmetic(_Binary):
     """Numbers to numbers. Ints stay ints, but for the true division."""
@@ -93,6 +97,9 @@ class Arithmetic(_Binary):
         if self.name == "div":
             result = _quotient(result, a, b, call.span)
         return with_values(result, BINARY.get(self.name), a, b)
+
+    def tile(self, lowering: Lowering) -> Code | None:
+        return None if self.name in ("mod", "floordiv") else self.lower(lowering)
 
 
 def _quotient(result: Dependence, a: Dependence, b: Dependence, span: Span) -> Dependence:
@@ -159,6 +166,9 @@ class Product(Arithmetic):
             return widest(a, b)
         return super().kind(call)
 
+    def tile(self, lowering: Lowering) -> Code | None:
+        return binary("*", as_number(lowering, "a"), as_number(lowering, "b"))
+
 
 class Power(Arithmetic):
     def kind(self, call: Call) -> Kind:
@@ -176,6 +186,9 @@ class Power(Arithmetic):
                 "or 2.0 for 2",
             )
         return kind
+
+    def tile(self, lowering: Lowering) -> Code | None:
+        return power(lowering)
 
 
 class FloorDivision(Arithmetic):
@@ -255,6 +268,9 @@ class Negation(Primitive):
     def lower(self, lowering: Lowering) -> Code:
         return unary("-", lowering.code("a"))
 
+    def tile(self, lowering: Lowering) -> Code | None:
+        return self.lower(lowering)
+
 
 class LogicalNot(Primitive):
     name = "logical_not"
@@ -274,6 +290,9 @@ class LogicalNot(Primitive):
 
     def lower(self, lowering: Lowering) -> Code:
         return Code(f"~{lowering.code('a').within(Precedence.UNARY)}", Precedence.UNARY)
+
+    def tile(self, lowering: Lowering) -> Code | None:
+        return self.lower(lowering)
 
 
 PRIMITIVES: tuple[Primitive, ...] = (

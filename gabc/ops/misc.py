@@ -16,6 +16,7 @@ from gabc.ops.base import ArgKind, Call, Lowering, Parameter, Primitive, call_co
 from gabc.ops.cost import ZERO, Site, Work, copy, pointwise, view
 from gabc.ops.evaluated import Args, number, operand, tensor
 from gabc.ops.kinds import BOOL_TO_NUMBER, require_kind, widest
+from gabc.ops.tiles import as_number, tile_of
 from gabc.ops.torch_lazy import torch
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ class Where(Primitive):
     def lower(self, lowering: Lowering) -> Code:
         codes = [lowering.code(name).text for name in ("condition", "a", "b")]
         return call_code("torch.where", *codes)
+
+    def tile(self, lowering: Lowering) -> Code | None:
+        return tile_of(lowering, "tl.where", "condition", "a", "b")
 
 
 class Fill(Primitive):
@@ -104,6 +108,9 @@ class Fill(Primitive):
                 value = str(int(float(value)))
         return call_code("torch.where", mask, x, value)
 
+    def tile(self, lowering: Lowering) -> Code | None:
+        return tile_of(lowering, "tl.where", "mask", "x", "value")
+
 
 class Float32(Primitive):
     name = "f32"
@@ -126,6 +133,9 @@ class Float32(Primitive):
 
     def lower(self, lowering: Lowering) -> Code:
         return call_code(lowering.helper("f32"), lowering.code("x").text)
+
+    def tile(self, lowering: Lowering) -> Code | None:
+        return lowering.code("x")
 
 
 class ToFloat(Primitive):
@@ -157,6 +167,9 @@ class ToFloat(Primitive):
         if lowering.type("x").kind == "bool":
             return call_code(f"{x}.to", f"{like.within(Precedence.ATOM)}.dtype")
         return call_code(f"{x}.to", call_code(lowering.helper("wide_dtype"), like.text).text)
+
+    def tile(self, lowering: Lowering) -> Code | None:
+        return as_number(lowering, "x")
 
 
 class ToInt(Primitive):
@@ -204,6 +217,9 @@ class Detach(Primitive):
 
     def lower(self, lowering: Lowering) -> Code:
         return call_code(f"{lowering.code('x').within(Precedence.ATOM)}.detach")
+
+    def tile(self, lowering: Lowering) -> Code | None:
+        return lowering.code("x")
 
 
 class Dropout(Primitive):

@@ -22,6 +22,7 @@ from gabc.ops.evaluated import Args, integer, number, optional_tensor, tensor
 from gabc.ops.kinds import require_kind
 from gabc.ops.lift import LiftCall, along_axis, row_by_row
 from gabc.ops.reductions import MASK, kept_count, masked_exp, reduced_max, reduced_mean
+from gabc.ops.tiles import row_tile
 from gabc.ops.torch_lazy import torch
 
 if TYPE_CHECKING:
@@ -81,6 +82,9 @@ class Softmax(Primitive):
         mask = lowering.code("mask").text
         return call_code(lowering.helper("masked_softmax"), x, mask, axis)
 
+    def tile(self, lowering: Lowering) -> Code | None:
+        return row_tile(lowering, self.name)
+
 
 class LogSoftmax(Primitive):
     name = "log_softmax"
@@ -110,6 +114,9 @@ class LogSoftmax(Primitive):
     def lower(self, lowering: Lowering) -> Code:
         axis = str(lowering.argument("axis"))
         return call_code("torch.log_softmax", lowering.code("x").text, axis)
+
+    def tile(self, lowering: Lowering) -> Code | None:
+        return row_tile(lowering, self.name)
 
 
 class RMSNorm(Primitive):
@@ -144,6 +151,9 @@ class RMSNorm(Primitive):
         weight = _optional(lowering, "weight")
         codes = [lowering.code("x").text, weight, lowering.code("eps").text]
         return call_code(lowering.helper("rms_norm"), *codes)
+
+    def tile(self, lowering: Lowering) -> Code | None:
+        return row_tile(lowering, self.name)
 
 
 class LayerNorm(Primitive):
@@ -186,6 +196,9 @@ class LayerNorm(Primitive):
             lowering.code("eps").text,
         ]
         return call_code("F.layer_norm", *codes)
+
+    def tile(self, lowering: Lowering) -> Code | None:
+        return row_tile(lowering, self.name)
 
 
 def _optional(lowering: Lowering, name: str) -> str:

@@ -20,6 +20,7 @@ from gabc.ops.base import ArgKind, Call, Lowering, Parameter, Primitive, call_co
 from gabc.ops.cost import ZERO, Site, Work, pointwise
 from gabc.ops.evaluated import Args, operand, optional_number, tensor, text
 from gabc.ops.kinds import require_kind, widest
+from gabc.ops.tiles import TILES, tile_of
 from gabc.ops.torch_lazy import torch
 
 if TYPE_CHECKING:
@@ -89,6 +90,9 @@ class Pointwise(Primitive):
 
     def lower(self, lowering: Lowering) -> Code:
         return call_code(self._function.lowered, lowering.code("x").text)
+
+    def tile(self, lowering: Lowering) -> Code | None:
+        return tile_of(lowering, TILES.get(self.name), "x")
 
 
 def _sigmoid(x: float) -> float:
@@ -218,6 +222,10 @@ class Gelu(Primitive):
             return call_code("F.gelu", x, 'approximate="tanh"')
         return call_code("F.gelu", x)
 
+    def tile(self, lowering: Lowering) -> Code | None:
+        is_tanh = lowering.argument("approximate") == "tanh"
+        return tile_of(lowering, "tile.gelu_tanh" if is_tanh else "tile.gelu", "x")
+
 
 class Clamp(Primitive):
     name = "clamp"
@@ -269,6 +277,13 @@ class Clamp(Primitive):
         ]
         return call_code("torch.clamp", lowering.code("x").text, *limits)
 
+    def tile(self, lowering: Lowering) -> Code | None:
+        text = lowering.code("x").text
+        for name, function in (("lo", "maximum"), ("hi", "minimum")):
+            if lowering.given(name):
+                text = f"tile.{function}({text}, {lowering.code(name).text})"
+        return Code(text)
+
 
 def _extremum(name: str, a: Dependence, b: Dependence) -> Dependence:
     result = elementwise([a, b], max if name == "maximum" else min)
@@ -313,6 +328,9 @@ class Extremum(Primitive):
         x, limit = (a, b) if values[0] else (b, a)
         return call_code("torch.clamp", x, f"{self._limit}={limit}")
 
+    def tile(self, lowering: Lowering) -> Code | None:
+        return tile_of(lowering, f"tile.{self.name}", "a", "b")
+
 
 class Lerp(Primitive):
     name = "lerp"
@@ -349,6 +367,9 @@ class Lerp(Primitive):
     def lower(self, lowering: Lowering) -> Code:
         codes = [lowering.code(name).text for name in ("a", "b", "weight")]
         return call_code(lowering.helper("lerp"), *codes)
+
+    def tile(self, lowering: Lowering) -> Code | None:
+        return tile_of(lowering, "tile.lerp", "a", "b", "weight")
 
 
 PRIMITIVES: tuple[Primitive, ...] = (

@@ -19,6 +19,7 @@ from gabc.ops.cost import Site, Work, reduction
 from gabc.ops.evaluated import Args, flag, integer, optional_tensor, tensor
 from gabc.ops.kinds import require_kind
 from gabc.ops.lift import LiftCall, along_axis
+from gabc.ops.tiles import row_tile
 from gabc.ops.torch_lazy import torch
 
 if TYPE_CHECKING:
@@ -119,6 +120,9 @@ class Reduction(Primitive):
             mask = lowering.code("mask").text
             return call_code(lowering.helper(rules.masked), x.text, mask, axis, *keep)
         return call_code(f"{x.within(Precedence.ATOM)}.{rules.method}", axis, *rules.options, *keep)
+
+    def tile(self, lowering: Lowering) -> Code | None:
+        return row_tile(lowering, self.name) if lowering.argument("keep") else None
 
 
 def _range(name: str, x: Dependence, is_masked: bool) -> Range:
