@@ -24,8 +24,8 @@ def gradients_of(
     wide = _widened([*gradients, *tensors])
     found = as_tuple(fused.reference_backward(*wide, *numbers))
     like = [tensors[place] for place in fused.varying]
-    summed = [_summed(g, x).to(x.dtype) for g, x in zip(found, like, strict=True)]
-    return _separate(summed, [*gradients, *tensors])
+    totals = [summed(g, x).to(x.dtype) for g, x in zip(found, like, strict=True)]
+    return _separate(totals, [*gradients, *tensors])
 
 
 def as_tuple(found: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -39,7 +39,7 @@ def _widened(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [x.to(dtype) if x.is_floating_point() else x for x in tensors]
 
 
-def _summed(gradient: Tensor, like: Tensor) -> Tensor:
+def summed(gradient: Tensor, like: Tensor) -> Tensor:
     """Summed along what the operand was broadcast along; spread along what all elements share."""
     full = shape_of([gradient, like])
     return gradient.expand(full).sum_to_size(like.shape)

@@ -75,10 +75,15 @@ def shape_of(tensors: Sequence[Tensor]) -> torch.Size:
 
 
 def dtypes_of(fused: Fused, tensors: Sequence[Tensor]) -> list[torch.dtype]:
-    """As torch promotes: of the float operands, those without axes only if all are."""
+    """As torch promotes: of the float operands, those without axes only if all are.
+
+    A result of masks alone has the widest dtype of the other operands, as what is beside it.
+    """
     found = []
     for result in fused.results:
-        operands = [tensors[place] for place in result.of]
+        operands = [tensors[place] for place in result.of] or [
+            x for x in tensors if x.is_floating_point()
+        ]
         dtypes = [x.dtype for x in operands if x.ndim] or [x.dtype for x in operands]
         dtype = dtypes[0]
         for other in (*dtypes, *((torch.float32,) if result.wide else ())):
