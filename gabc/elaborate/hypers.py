@@ -120,10 +120,7 @@ def _hyper_value(
 ) -> StaticValue:
     """The value, of the declared type. Raises `UnknownStatic`, `Refused`."""
     if hyper.type in ("int", "dim") and not hyper.is_list:
-        try:
-            dim = to_dim(static, {})
-        except ZeroDivisionError:  # a number divided by zero, which `evaluate` says
-            dim = None
+        dim = to_dim(static, {})
         if dim is not None and not isinstance(static, Literal):
             return _int_value(hyper, dim, static, home, span)
     try:

@@ -244,7 +244,7 @@ def _widest(parts: tuple[Static, ...], kinds: Mapping[str, NumberKind]) -> Numbe
 
 
 def to_dim(static: Static, dims: Mapping[str, Dim]) -> Dim | None:
-    """The static as a dim (`/` exact), or `None` if it is not made of numbers.
+    """The static as a dim (`/` exact), or `None` if it is not made of numbers or divides by zero.
 
     `dims` gives names that stand for other dims; every other name is a symbol of its own.
     """
@@ -268,6 +268,8 @@ def to_dim(static: Static, dims: Mapping[str, Dim]) -> Dim | None:
 
 def _apply_dim(op: str, args: list[Dim]) -> Dim | None:
     match op:
+        case "/" | "//" | "%" | "ceil_to" if args[1].is_zero:
+            return None
         case "+":
             return args[0] + args[1]
         case "-":
@@ -275,7 +277,7 @@ def _apply_dim(op: str, args: list[Dim]) -> Dim | None:
         case "*":
             return _times(args[0], args[1])
         case "/":
-            return None if args[1] == Dim.const(0) else args[0] / args[1]
+            return args[0] / args[1]
         case "neg":
             return -args[0]
         case "//":
