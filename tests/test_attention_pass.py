@@ -115,6 +115,9 @@ OTHERS = {
     "a window in halves": (
         f"a = softmax(masked(causal({SCORES}), i - j < window / 2), axis=-1)\n{MIX}"
     ),
+    "a window of no key": (
+        f"a = softmax(masked(causal({SCORES}), i - j < window - 3), axis=-1)\n{MIX}"
+    ),
     "every second key": f"a = softmax(masked(causal({SCORES}), (i - j) % 2 == 0), axis=-1)\n{MIX}",
     "no softmax": f"a = causal({SCORES})\n{MIX}",
     "scaled bias": (

@@ -89,12 +89,11 @@ def show(
     source, folder = load(file)
     shown = _shown(source, folder, wanted, is_fitted, vocab_size, as_document)
     pictures = _draw(shown, graph, graph_depth, graph_tree)
+    has_cost = cost or ceiling is not None
+    parts = _Parts(tree, has_cost, causality, recurrences, fusion, bool(pictures))
     if as_document:
-        parts = _Parts(tree, cost, causality, recurrences, fusion, bool(pictures))
         _print_document(shown, length, batch, ceiling, parts, pictures)
     else:
-        has_cost = cost or ceiling is not None
-        parts = _Parts(tree, has_cost, causality, recurrences, fusion, bool(pictures))
         _print(shown, parts, length, batch, ceiling)
         for path in pictures:
             print(f"wrote {path}")

@@ -93,7 +93,7 @@ def float_dims(env: Environment) -> Mapping[str, Dim]:
 def dim_of(static: Static, env: Environment) -> Dim | None:
     """A static in the names of `env`, where conditions and floats have their values, as a dim.
 
-    Raises `StaticFault`, or `ZeroDivisionError` or `ValueError` if it is no number.
+    `None` if it is no number or divides by a constant zero. Raises `StaticFault`.
     """
     return to_dim(decided(static, env), float_dims(env))
 

@@ -208,8 +208,6 @@ class Evaluator:
             return None
         try:
             dim = dim_of(static, self.scope.env)
-        except (ZeroDivisionError, ValueError):
-            return None
         except StaticFault as fault:
             raise self.refuse("GAB0109", f"this has no value: {fault}", span) from fault
         if dim is not None and is_undecided(dim) and self.scope.session.scale is not None:

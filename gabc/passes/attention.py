@@ -10,7 +10,7 @@ head without an axis, keys shared by all heads, a bias, a soft cap, masks that c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from gabc.dims import Dim
@@ -19,7 +19,7 @@ from gabc.graph.nodes import Argument, Graph, Node, Value
 from gabc.graph.static import Apply, Literal, Static
 from gabc.graph.types import ONE, TensorType
 from gabc.passes.contractions import Contraction, contraction_of
-from gabc.passes.masks import Reader, Window, integers_of, window_of
+from gabc.passes.masks import Reader, Window, integers_of, is_window_size, window_of
 from gabc.passes.rewrite import rewrite_instances
 
 
@@ -31,7 +31,7 @@ def recognise_attention(stack: Stack) -> Stack:
 def _graph(graph: Graph, instance: Instance) -> Graph:
     if not any(node.op == "softmax" for node in graph.nodes):
         return graph
-    finder = _Finder(graph, integers_of(graph, instance))
+    finder = _Finder(graph, instance)
     nodes: list[Node] = []
     for node in graph.nodes:
         nodes.extend(finder.match(node) or (node,))
@@ -94,7 +94,7 @@ class _Score:
 @dataclass(eq=False)
 class _Finder:
     graph: Graph
-    integers: Set[str]
+    instance: Instance
     definitions: dict[Value, Node] = field(default_factory=dict)
     reads: Counter[Value] = field(default_factory=Counter)
 
@@ -132,8 +132,11 @@ class _Finder:
             raise _NoMatch
         if softmax.args["axis"] not in (-1, rank - 1):
             raise _NoMatch
-        window = window_of(mask, Reader(self.definitions, self.integers))
-        if window is None:
+        reader = Reader(self.definitions, integers_of(self.graph, self.instance))
+        window = window_of(mask, reader)
+        if window is None or not (
+            window.size is None or is_window_size(window.size, self.instance)
+        ):
             raise _NoMatch
         score = self._score(scores)
         return _Attention(node, mixing, score, window).nodes()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gabc.dims import Dim
 from gabc.dims.opaque import is_integral
+from gabc.elaborate.scope import integers
 from gabc.graph.instance import Instance
 from gabc.graph.nodes import Argument, Graph, Node, Value
 from gabc.graph.static import Static, to_dim
@@ -44,10 +45,14 @@ def window_of(mask: Value, reader: Reader) -> Window | None:
     return Window(None) if not sizes else Window(sizes[0]) if len(sizes) == 1 else None
 
 
+def is_window_size(size: Dim, instance: Instance) -> bool:
+    """Whether it is at least 1 at the scale: `attend` has no window of no key."""
+    return size.symbols() <= instance.env.keys() and instance.size(size) >= 1
+
+
 def integers_of(graph: Graph, instance: Instance) -> set[str]:
     """The names of whole numbers: dims, those of the call too, and int hyperparameters."""
-    known = {name for name, value in instance.env.items() if type(value) is int}
-    return known | {dim.name for dim in graph.call_dims}
+    return integers(instance.env).keys() | {dim.name for dim in graph.call_dims}
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from gabc.dims import Dim
 from gabc.graph.instance import Instance, Stack
 from gabc.graph.nodes import Graph, Node, Region, Value
 from gabc.graph.scores import needed
-from gabc.passes.masks import Reader, integers_of
+from gabc.passes.masks import Reader, integers_of, is_window_size
 from gabc.passes.rewrite import rewrite_instances
 from gabc.recurrences.body import broadcast
 
@@ -35,16 +35,11 @@ def _lifted(node: Node, instance: Instance, integers: set[str]) -> Node:
     if node.args.get("window") is not None:
         return node
     mask = _Mask(region, integers)
-    windows = [(part, size) for part, size in mask.windows() if _is_size(size, instance)]
+    windows = [(part, size) for part, size in mask.windows() if is_window_size(size, instance)]
     if len(windows) != 1:
         return node
     ((part, size),) = windows
     return replace(node, args={**node.args, "window": size}, region=mask.without(part))
-
-
-def _is_size(size: Dim, instance: Instance) -> bool:
-    """Whether it is at least 1 at the scale: a window of no key is none."""
-    return size.symbols() <= instance.env.keys() and instance.size(size) >= 1
 
 
 @dataclass(eq=False)

@@ -65,7 +65,7 @@ class Matrix:
         for known, when, value in self._calls:
             if when == is_before and same_factors(known, q):
                 return value
-        outputs = [self._call(q, is_before, number) for number in range(self.roles.pairs)]
+        outputs = [self._call(q, is_before, number) for number in range(self.roles.rank)]
         merged = outputs[0]
         for other in outputs[1:]:
             merged = self.lifter.add("add", {"a": merged, "b": other}, merged.type)

@@ -58,7 +58,7 @@ class Roles:
         return any(update.l is not None for update in self.updates)
 
     @property
-    def pairs(self) -> int:
+    def rank(self) -> int:
         """The most outer products that one update adds."""
         return max(len(update.pairs) for update in self.updates)
 

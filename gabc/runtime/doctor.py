@@ -42,7 +42,8 @@ class Check:
 
 @dataclass(frozen=True)
 class KernelReport:
-    """What a design on this machine uses for a kernel, `triton` or `reference`, and why."""
+    """What a design on this machine uses for a kernel, and why: `triton`, `reference`, or `none`
+    where there is a GPU and triton is missing."""
 
     name: str
     uses: str
@@ -123,10 +124,10 @@ def _check(kernel: str, case: Case, dtype: torch.dtype) -> Check:
     fault = None
     if wrong:
         worst = max(wrong, key=lambda difference: difference.excess)
-        repeats = "" if worst.repeats else ", and a second run differs"
-        repeats += "" if worst.has_dtype else ", and the dtype is another"
+        also = "" if worst.repeats else ", and a second run differs"
+        also += "" if worst.has_dtype else ", and the dtype is another"
         fault = (
             f"{worst.result}: error {worst.error:.1e}, plain torch has "
-            f"{worst.reference_error:.1e}{repeats}"
+            f"{worst.reference_error:.1e}{also}"
         )
     return Check(case.name, named, max(d.excess for d in found), fault)
