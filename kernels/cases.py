@@ -69,7 +69,7 @@ def differences(
     drawn = case.inputs(torch.Generator().manual_seed(0))
     # Both see the operands as rounded to `dtype`, in memory laid out as drawn.
     rounded = {
-        name: _moved(x, x.dtype if name in case.kept else dtype, device)
+        name: x.to(device=device, dtype=x.dtype if name in case.kept else dtype)
         for name, x in drawn.items()
     }
     wide = {name: x if name in case.kept else x.to(torch.float64) for name, x in rounded.items()}
@@ -82,18 +82,14 @@ def differences(
     for name, want in exact.items():
         yield Difference(
             name,
-            _relative(first[name], want, scales[name]),
-            _relative(plain[name], want, scales[name]),
+            relative(first[name], want, scales[name]),
+            relative(plain[name], want, scales[name]),
             torch.equal(first[name], second[name]),
             first[name].dtype == plain[name].dtype,
         )
 
 
-def _moved(x: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return x.to(device=device, dtype=dtype)
-
-
-def _relative(got: Tensor, want: Tensor, scale: Tensor) -> float:
+def relative(got: Tensor, want: Tensor, scale: Tensor) -> float:
     if got.shape != want.shape:
         return torch.inf
     if not want.numel():

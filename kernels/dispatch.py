@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -39,8 +40,20 @@ def implementation(kernel: str, name: str) -> ModuleType:
 
 
 def for_cuda(kernel: str, x: Tensor) -> ModuleType:
-    """Triton; of float64, which the float32 kernels cannot keep, the reference."""
-    return implementation(kernel, REFERENCE if x.dtype == torch.float64 else TRITON)
+    """Triton; of float64 and complex128, which the float32 kernels cannot keep, the reference."""
+    is_wide = x.dtype in (torch.float64, torch.complex128)
+    return implementation(kernel, REFERENCE if is_wide else TRITON)
+
+
+def for_device(kernel: str, x: Tensor) -> ModuleType:
+    """The reference on a CPU, else `for_cuda`."""
+    return implementation(kernel, REFERENCE) if x.device.type == "cpu" else for_cuda(kernel, x)
+
+
+def broadcasts_to(x: Tensor, shape: Sequence[int]) -> bool:
+    """Whether `x.expand(shape)` exists."""
+    pairs = zip(reversed(x.shape), reversed(shape), strict=False)
+    return x.ndim <= len(shape) and all(size in (1, full) for size, full in pairs)
 
 
 def described(x: Tensor) -> str:

@@ -15,6 +15,10 @@ DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 # Two slabs for each of the 132 multiprocessors of an H100 or H200.
 MAX_SLABS = 264
 
+# Programs of a backward of small tiles for each slab that `slab_size` counts: a multiprocessor
+# hides the latency of memory by holding several.
+PROGRAMS_PER_SLAB = 4
+
 # Tile of the second stage of a sum over slabs.
 SUM_SLABS = 32
 SUM_COLUMNS = 64
@@ -47,6 +51,22 @@ def as_rows(x: Tensor) -> Tensor:
     return rows if rows.stride(1) == 1 else rows.contiguous()
 
 
+def adjacent(x: Tensor) -> Tensor:
+    """`x` with adjacent elements in its last dim; a view where it has them."""
+    return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
+
+
+def strides(x: Tensor | None) -> tuple[int, int, int]:
+    """Of the first three dims; zeros for what is absent."""
+    return (0, 0, 0) if x is None else (x.stride(0), x.stride(1), x.stride(2))
+
+
+def slabs_of(tiles: int, across: int) -> tuple[int, int]:
+    """Tiles of a slab, and slabs, of `tiles` that are `across` programs wide."""
+    slab = slab_size(triton.cdiv(tiles * across, PROGRAMS_PER_SLAB), 1)
+    return slab, triton.cdiv(tiles, slab) if tiles else 0
+
+
 def slab_size(rows: int, tile: int) -> int:
     """Rows of a slab, a multiple of `tile`: by the shape alone, so that sums have one order."""
     tiles = -(-rows // tile)
@@ -69,7 +89,7 @@ def dot(a: tl.tensor, b: tl.tensor, PRECISION: tl.constexpr) -> tl.tensor:
     """The one way to a matrix product: `PRECISION` is "ieee", "tf32x3" or "tf32" for float32.
 
     Build the transpose of an operand directly: Hopper compilers have miscompiled a transposed
-    16-bit cast of a previous product (kernels.md, rule 6).
+    16-bit cast of a previous product (fla issue 640).
     """
     return tl.dot(a, b, input_precision=PRECISION)
 

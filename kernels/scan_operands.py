@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-
 import torch
 from torch import Tensor
 
-from .dispatch import REFERENCE, TRITON, described, implementation
+from .dispatch import broadcasts_to, described
 
 
 def scan_operands(
@@ -34,12 +32,6 @@ def scan_operands(
     return x.expand(shape), y.expand(shape), state.expand(shape[:1] + shape[2:]), result
 
 
-def by_dtype(kernel: str, x: Tensor) -> ModuleType:
-    """Triton; of float64 and complex128, which the float32 kernels cannot keep, the reference."""
-    is_wide = x.dtype in (torch.float64, torch.complex128)
-    return implementation(kernel, REFERENCE if is_wide else TRITON)
-
-
 def _keeps(x: Tensor, wide: torch.dtype) -> bool:
     return wide == torch.float32 and x.is_floating_point()
 
@@ -64,11 +56,7 @@ def _require_state(
     name: str, state: Tensor, shape: tuple[int, ...], second: tuple[str, Tensor]
 ) -> None:
     want = shape[:1] + shape[2:]
-    sizes = tuple(state.shape)
-    fits = len(sizes) <= len(want) and all(
-        size in (1, full) for size, full in zip(reversed(sizes), reversed(want), strict=False)
-    )
-    if not fits or state.device != second[1].device:
+    if not broadcasts_to(state, want) or state.device != second[1].device:
         raise ValueError(
             f"{name} needs an initial that broadcasts to {want}, [B, *S], on the device of "
             f"{second[0]}: initial is {described(state)}, {second[0]} is {described(second[1])}"

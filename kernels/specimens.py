@@ -99,7 +99,7 @@ def faults(specimen: Specimen, found: Resources, architecture: int) -> list[str]
 def _transposed_operands(ttgir: str) -> list[str]:
     """Register tiles that are transposed and then multiplied by a warp group.
 
-    Hopper's compiler has silently miscompiled that (kernels.md, rule 6; fla issue 640).
+    Hopper's compiler has silently miscompiled that (fla issue 640).
     """
     transposed = set(re.findall(r"(%\w+) = tt\.trans ", ttgir))
     moved = dict(re.findall(r"(%\w+) = (?:ttg\.local_alloc|ttg\.convert_layout) (%\w+)", ttgir))

@@ -38,7 +38,7 @@ _POWERS: Mapping[float, str] = {
     -1.5: "tl.rsqrt(tile.cube({x}))",
 }
 
-_ROW_FUNCTIONS: Mapping[str, tuple[str, ...]] = {
+ROW_FUNCTIONS: Mapping[str, tuple[str, ...]] = {
     "sum": (),
     "mean": ("WIDTH",),
     "max": (),
@@ -86,9 +86,9 @@ def power(lowering: Lowering) -> Code | None:
 
 def row_tile(lowering: Lowering, name: str) -> Code | None:
     """A function of whole rows: along the last axis, and without a mask."""
-    if name not in _ROW_FUNCTIONS or lowering.given("mask") or not _is_last_axis(lowering):
+    if name not in ROW_FUNCTIONS or lowering.given("mask") or not _is_last_axis(lowering):
         return None
-    args = [lowering.code("x").text, "in_width", *_ROW_FUNCTIONS[name]]
+    args = [lowering.code("x").text, "in_width", *ROW_FUNCTIONS[name]]
     if lowering.given("eps"):
         args.append(lowering.code("eps").text)
     code = Code(f"tile.row_{name}({', '.join(args)})")

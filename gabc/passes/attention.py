@@ -10,7 +10,7 @@ head without an axis, keys shared by all heads, a bias, a soft cap, masks that c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from gabc.dims import Dim
@@ -20,7 +20,7 @@ from gabc.graph.static import Apply, Literal, Static
 from gabc.graph.types import ONE, TensorType
 from gabc.passes.contractions import Contraction, contraction_of
 from gabc.passes.masks import Reader, Window, integers_of, is_window_size, window_of
-from gabc.passes.rewrite import rewrite_instances
+from gabc.passes.rewrite import ends, reads, rewrite_instances
 
 
 def recognise_attention(stack: Stack) -> Stack:
@@ -41,38 +41,22 @@ def _graph(graph: Graph, instance: Instance) -> Graph:
 def _needed(graph: Graph, nodes: Sequence[Node]) -> list[Node]:
     """Without the scores and weights that nobody reads any more."""
     before = _read(graph)
-    live = set(_ends(graph))
+    live = set(ends(graph))
     kept: list[Node] = []
     for node in reversed(nodes):
         # What nobody has read before is kept for another reason, such as the loss of a call.
         if not live.isdisjoint(node.outputs) or not any(before[v] for v in node.outputs):
             kept.append(node)
-            live.update(_operands(node))
+            live.update(reads(node))
     return kept[::-1]
 
 
 def _read(graph: Graph) -> Counter[Value]:
     """How often each value is read."""
-    count = Counter(_ends(graph))
+    count = Counter(ends(graph))
     for node in graph.nodes:
-        count.update(_operands(node))
+        count.update(reads(node))
     return count
-
-
-def _ends(graph: Graph) -> list[Value]:
-    """What leaves the unit."""
-    written = (write.value for write in graph.z_writes)
-    return [*graph.results, *written, *(value for _, value in graph.losses)]
-
-
-def _operands(node: Node) -> Iterator[Value]:
-    """What an operation reads, inside its region too."""
-    yield from node.operands()
-    if node.region is not None:
-        for inner in node.region.nodes:
-            yield from _operands(inner)
-        yield from node.region.results
-        yield from (carried.next for carried in node.region.carried)
 
 
 _UNIT = Literal(1.0)

@@ -6,27 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from gabc.graph.nodes import Graph, Node, Region, Value
+from gabc.graph.nodes import Graph, Node, Value
 from gabc.passes.fusable import ROW_REDUCTIONS
+from gabc.passes.rewrite import ends, reads
 from gabc.passes.tile_shapes import is_one_run, joint_shape, last_dim, padded, spans_rows
 
 MAX_NODES = 40
 MAX_TENSORS = 14
 """Of a group, operands and results: beyond them registers run out."""
-
-
-def reads(node: Node) -> Iterator[Value]:
-    """The values a node needs, those used inside its region included."""
-    yield from node.operands()
-    if node.region is not None:
-        yield from _reads_inside(node.region)
-
-
-def _reads_inside(region: Region) -> Iterator[Value]:
-    for node in region.nodes:
-        yield from reads(node)
-    yield from region.results
-    yield from (carried.next for carried in region.carried)
 
 
 @dataclass(eq=False)
@@ -46,9 +33,7 @@ class Clusters:
                 users.setdefault(value, []).append(node)
         self.users = users
         self.makers = {value: node for node in self.graph.nodes for value in node.outputs}
-        writes = (write.value for write in self.graph.z_writes)
-        losses = (loss for _, loss in self.graph.losses)
-        self.results = frozenset((*self.graph.results, *writes, *losses))
+        self.results = frozenset(ends(self.graph))
 
     def grow(self) -> None:
         """Along edges from producer to consumer, then beside each other over a shared operand."""

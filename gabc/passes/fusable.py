@@ -13,11 +13,10 @@ from gabc.graph.pycode import Code
 from gabc.graph.static import Apply, Ref, Static, names
 from gabc.graph.types import TensorType
 from gabc.ops import PRIMITIVES
+from gabc.ops.tiles import ROW_FUNCTIONS
 from gabc.passes.derive import backward_of
 
-ROW_REDUCTIONS = frozenset(
-    ("sum", "mean", "max", "min", "logsumexp", "softmax", "log_softmax", "rms_norm", "layer_norm")
-)
+ROW_REDUCTIONS = frozenset(ROW_FUNCTIONS)
 """What reads whole rows; at most one of them is in a group."""
 
 _KINDS: Mapping[str, str] = {

@@ -16,9 +16,9 @@ from gabc.graph.names import unused
 from gabc.graph.nodes import Argument, Graph, Node, Region, Value
 from gabc.graph.static import Static
 from gabc.graph.types import LEADING
-from gabc.passes.clusters import Clusters, reads
+from gabc.passes.clusters import Clusters
 from gabc.passes.fusable import ROW_REDUCTIONS, described, numbers_of, why_not
-from gabc.passes.rewrite import rewrite_instances
+from gabc.passes.rewrite import ends, reads, rewrite_instances
 from gabc.passes.tile_shapes import joint_shape, last_dim
 from gabc.passes.traffic import MAX_ROW, Traffic, elements_of_row, traffic_of
 from gabc.syntax.source import Span
@@ -182,8 +182,7 @@ def _group(clusters: Clusters, members: frozenset[Node], instance: Instance) -> 
 
 def pruned(graph: Graph) -> Graph:
     """Without the operations that nothing uses; a call may have losses that somebody does."""
-    writes = (write.value for write in graph.z_writes)
-    needed = {*graph.results, *writes, *(loss for _, loss in graph.losses)}
+    needed = set(ends(graph))
     nodes: list[Node] = []
     for node in reversed(graph.nodes):
         if node.op == "call" or not needed.isdisjoint(node.outputs):

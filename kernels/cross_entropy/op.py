@@ -8,13 +8,12 @@ logits are taken in the dtype they have, since the arithmetic is in float32 in a
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from ..dispatch import described, for_cuda
+from ..dispatch import described, for_device
 from . import reference
 from .options import REDUCTIONS, Options, mean_over_targets, require_targets
 
@@ -88,10 +87,6 @@ def _require_valid(logits: Tensor, target: Tensor, options: Options, reduction: 
     options.require_valid("cross_entropy")
 
 
-def _implementation(logits: Tensor) -> ModuleType:
-    return reference if logits.device.type == "cpu" else for_cuda("cross_entropy", logits)
-
-
 @torch.library.custom_op("gabc::cross_entropy", mutates_args=(), device_types="cuda")
 def _cross_entropy(
     logits: Tensor,
@@ -103,7 +98,7 @@ def _cross_entropy(
     overwrite: bool,
 ) -> tuple[Tensor, Tensor]:
     options = Options(ignore_index, label_smoothing, z_loss, softcap)
-    pair = for_cuda("cross_entropy", logits).forward(logits, target, options)
+    pair = for_device("cross_entropy", logits).forward(logits, target, options)
     return cast("tuple[Tensor, Tensor]", pair)
 
 
@@ -145,7 +140,7 @@ def _backward(
     z_loss: float,
     softcap: float | None,
 ) -> Tensor:
-    by = _implementation(logits)
+    by = for_device("cross_entropy", logits)
     options = Options(ignore_index, label_smoothing, z_loss, softcap)
     gradient = by.backward(dloss, dlse, logits, target, lse, options, False)
     return cast("Tensor", gradient)
@@ -165,7 +160,7 @@ def _backward_over(
     z_loss: float,
     softcap: float | None,
 ) -> None:
-    by = _implementation(logits)
+    by = for_device("cross_entropy", logits)
     options = Options(ignore_index, label_smoothing, z_loss, softcap)
     by.backward(dloss, dlse, logits, target, lse, options, True)
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ..dispatch import described, for_cuda
+from ..dispatch import broadcasts_to, described, for_cuda
 from . import reference
 from .chunks import chunk_count
 
@@ -107,9 +107,7 @@ def _require_valid(
 def _expanded(name: str, x: Tensor | None, shape: tuple[int, ...], v: Tensor) -> Tensor | None:
     if x is None:
         return None
-    lacking = len(shape) - x.ndim
-    pairs = zip(x.shape, shape[max(lacking, 0) :], strict=False)
-    if lacking < 0 or any(got not in (1, want) for got, want in pairs):
+    if not broadcasts_to(x, shape):
         raise ValueError(
             f"delta_rule needs a {name} that broadcasts to {shape}, it is {described(x)}"
         )

@@ -7,14 +7,12 @@ cast as for any product; the weight is cast inside, so that its gradient is not 
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from ..dispatch import autocasted, described, for_cuda
-from . import reference
+from ..dispatch import autocasted, described, for_device
 
 
 def grouped_gemm(x: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
@@ -49,10 +47,6 @@ def grouped_gemm(x: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
     return cast("Tensor", torch.ops.gabc.grouped_gemm(autocasted(x), weight, offsets))
 
 
-def _implementation(x: Tensor) -> ModuleType:
-    return reference if x.device.type == "cpu" else for_cuda("grouped_gemm", x)
-
-
 def _require_sorted(offsets: Tensor, rows: int) -> None:
     edges = offsets.tolist()
     if edges[0] != 0 or edges[-1] > rows or edges != sorted(edges):
@@ -68,7 +62,7 @@ def _forward(x: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
         _require_sorted(offsets, len(x))
     # The dtypes are settled: autocast would round the reference's products in float32 once more.
     with torch.autocast(x.device.type, enabled=False):
-        return cast("Tensor", _implementation(x).forward(x, weight, offsets))
+        return cast("Tensor", for_device("grouped_gemm", x).forward(x, weight, offsets))
 
 
 @_forward.register_fake
@@ -83,7 +77,7 @@ def _backward(
     dy: Tensor, x: Tensor, weight: Tensor, offsets: Tensor, needs_x: bool, needs_weight: bool
 ) -> tuple[Tensor, Tensor]:
     with torch.autocast(x.device.type, enabled=False):
-        pair = _implementation(x).backward(dy, x, weight, offsets, needs_x, needs_weight)
+        pair = for_device("grouped_gemm", x).backward(dy, x, weight, offsets, needs_x, needs_weight)
     return cast("tuple[Tensor, Tensor]", pair)
 
 

@@ -102,7 +102,8 @@ def _product(x: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
     if experts > MOST_EXPERTS:
         raise ValueError(
             f"the Triton grouped_gemm reads all offsets at once and stops at {MOST_EXPERTS} "
-            f"experts, got {experts}: split them, or use implementation('reference')"
+            f"experts, got {experts}: split them, or use "
+            "implementation('grouped_gemm', 'reference')"
         )
     x_rows = as_rows(x)
     rows = len(x_rows)

@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ..dispatch import described, for_cuda
+from ..dispatch import broadcasts_to, described, for_cuda
 from . import reference
 
 DECAYS = ("head", "key", "value")
@@ -113,10 +113,7 @@ def _require_vectors(q: Tensor, k: Tensor, v: Tensor) -> None:
 def _expanded(name: str, x: Tensor, shape: tuple[int, ...], v: Tensor) -> Tensor:
     if not x.is_floating_point():
         raise TypeError(f"linear_attention needs a floating-point {name}, got {x.dtype}")
-    fits = x.ndim <= len(shape) and all(
-        have in (1, want) for have, want in zip(x.shape[::-1], shape[::-1], strict=False)
-    )
-    if not fits or x.device != v.device:
+    if not broadcasts_to(x, shape) or x.device != v.device:
         raise ValueError(
             f"linear_attention needs a {name} that broadcasts to {tuple(shape)} on {v.device}, "
             f"got {described(x)}"

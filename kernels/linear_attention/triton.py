@@ -1,10 +1,11 @@
 """Linear attention in Triton: states between chunks, scores within them, outputs from both.
 
-Five launches at most in each direction, all of them float32 inside: `walk_kernel` goes over the
-chunks and keeps the state before each (its gradient after each, going back), `scores_kernel`
-computes what steps of one chunk see of each other, `plain_side_kernel` and `decayed_side_kernel`
-the outputs or gradients of one chunk. Names and formulas are those of `reference.py`; there, a
-decay for each value is one for each key with the roles of the operands exchanged.
+Three launches forward, six backward (seven with a decay for each value) and sums of parts, all of
+them float32 inside: `walk_kernel` goes over the chunks and keeps the state before each (its
+gradient after each, going back), `scores_kernel` computes what steps of one chunk see of each
+other, `plain_side_kernel` and `decayed_side_kernel` the outputs or gradients of one chunk. Names
+and formulas are those of `reference.py`; there, a decay for each value is one for each key with the
+roles of the operands exchanged.
 
 The states are not kept for the backward but walked again: they are K V / STEPS numbers a step.
 No atomics: what several programs add to is written in parts, which are summed in a fixed order.
@@ -19,7 +20,7 @@ import torch
 import triton
 from torch import Tensor
 
-from ..launch import require_supported, sum_slabs
+from ..launch import adjacent, require_supported, strides, sum_slabs
 from .chunks import CHANNEL, HEAD, NO_DECAY
 from .scores import scores_kernel
 from .sides import decayed_side_kernel, plain_side_kernel
@@ -76,7 +77,7 @@ def forward(
 ) -> tuple[Tensor, Tensor]:
     """As `reference.forward`, for float16, bfloat16 and float32 on a CUDA device."""
     _require_supported(q, k, v, log_decay, initial, bonus)
-    q, k, v = _rows(q), _rows(k), _rows(v)
+    q, k, v = adjacent(q), adjacent(k), adjacent(v)
     run = _Launch.of(q, log_decay, decay, read_before)
     last = torch.empty((*_heads(q), q.shape[3], v.shape[3]), dtype=torch.float32, device=q.device)
     o = torch.empty(v.shape, dtype=v.dtype, device=v.device)
@@ -104,7 +105,7 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """As `reference.backward`, for float16, bfloat16 and float32 on a CUDA device."""
     _require_supported(q, k, v, log_decay, initial, bonus)
-    do, q, k, v = _rows(do), _rows(q), _rows(k), _rows(v)
+    do, q, k, v = adjacent(do), adjacent(q), adjacent(k), adjacent(v)
     is_value = decay == "value"
     x, y, z, w = (do, v, q, k) if is_value else (q, k, do, v)
     run = _Launch.of(q, log_decay, decay, read_before)
@@ -164,7 +165,7 @@ class _Launch:
         gates, kind = None, NO_DECAY
         if log_decay is not None:
             kind = HEAD if decay == "head" else CHANNEL
-            gates = log_decay.unsqueeze(-1) if kind == HEAD else _rows(log_decay)
+            gates = log_decay.unsqueeze(-1) if kind == HEAD else adjacent(log_decay)
         batch, length, heads, _ = q.shape
         chosen = settings(q.dtype, kind, length)
         return _Launch(gates, kind, read_before, batch, length, heads, chosen)
@@ -189,7 +190,7 @@ class _Launch:
         if pairs:
             walk_kernel[(pairs * tiles,)](
                 *(y, w, self.gates, initial, states, last),
-                *(*_strides(y), *_strides(w), *_strides(self.gates)),
+                *(*strides(y), *strides(w), *strides(self.gates)),
                 *((0, 0, 0, 0) if initial is None else initial.stride()),
                 *last.stride()[2:],
                 *(self.length, self.heads, self.chunks),
@@ -226,7 +227,7 @@ class _Launch:
         if scores.numel():
             scores_kernel[(pairs * self.chunks,)](
                 *(x, y, self.gates, bonus, scores, *(gates or (None, None))),
-                *(*_strides(x), *_strides(y), *_strides(self.gates)),
+                *(*strides(x), *strides(y), *strides(self.gates)),
                 *(self.length, self.heads, self.chunks),
                 KIND=kind,
                 BEFORE=int(self.is_before),
@@ -256,7 +257,7 @@ class _Launch:
         if programs:
             plain_side_kernel[(programs,)](
                 *(x, w, self.gates, scores, states, out),
-                *(*_strides(x), *_strides(w), *_strides(self.gates)),
+                *(*strides(x), *strides(w), *strides(self.gates)),
                 *(self.length, self.heads, self.chunks),
                 KIND=self.kind,
                 BEFORE=int(self.is_before),
@@ -293,7 +294,7 @@ class _Launch:
         if programs:
             decayed_side_kernel[(programs,)](
                 *(x, y, z, w, self.gates, bonus, scores, states, gradients, dx, dy, dg, dbonus),
-                *(*_strides(x), *_strides(y), *_strides(z), *_strides(w), *_strides(self.gates)),
+                *(*strides(x), *strides(y), *strides(z), *strides(w), *strides(self.gates)),
                 *(self.batch, self.length, self.heads, self.chunks),
                 KIND=self.kind,
                 BEFORE=int(self.is_before),
@@ -350,16 +351,6 @@ def _require_supported(
             f"the Triton linear_attention takes heads of up to {WIDEST} keys and values, got "
             f"{widest}: use more heads, or implementation('linear_attention', 'reference')"
         )
-
-
-def _rows(x: Tensor) -> Tensor:
-    """`x` with adjacent elements in its last dim; a view where it has them."""
-    return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
-
-
-def _strides(x: Tensor | None) -> tuple[int, int, int]:
-    """Between rows, steps and heads."""
-    return (0, 0, 0) if x is None else (x.stride(0), x.stride(1), x.stride(2))
 
 
 def _heads(x: Tensor) -> tuple[int, int]:

@@ -9,15 +9,13 @@ summed and returned in float32.
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from ..cross_entropy.options import Options, mean_over_targets, require_targets
-from ..dispatch import autocasted, described, for_cuda
-from . import reference
+from ..dispatch import autocasted, described, for_device
 from .chunks import chunk_size
 
 REDUCTIONS = ("mean", "sum")
@@ -105,10 +103,6 @@ def _require_valid(
     options.require_valid(name)
 
 
-def _implementation(x: Tensor) -> ModuleType:
-    return reference if x.device.type == "cpu" else for_cuda("linear_cross_entropy", x)
-
-
 @torch.library.custom_op(
     "gabc::linear_cross_entropy", mutates_args=(), device_types=("cpu", "cuda")
 )
@@ -131,7 +125,7 @@ def _forward(
     size = chunk_rows or chunk_size(len(hidden), len(weight), hidden.itemsize)
     # The dtypes are settled: autocast would round the reference's products in float32 once more.
     with torch.autocast(device, enabled=False):
-        results = _implementation(hidden).forward(
+        results = for_device("linear_cross_entropy", hidden).forward(
             hidden, weight, target, options, size, needs_hidden, needs_weight
         )
     return cast("tuple[Tensor, Tensor, Tensor]", results)
@@ -156,7 +150,7 @@ def _forward_fake(
 def _backward(
     dtotal: Tensor, dhidden: Tensor, dweight: Tensor, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    pair = _implementation(dhidden).backward(dtotal, dhidden, dweight, dtype)
+    pair = for_device("linear_cross_entropy", dhidden).backward(dtotal, dhidden, dweight, dtype)
     return cast("tuple[Tensor, Tensor]", pair)
 
 

@@ -13,7 +13,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ..scan_operands import by_dtype, scan_operands
+from ..dispatch import for_cuda
+from ..scan_operands import scan_operands
 from . import reference
 
 
@@ -35,14 +36,14 @@ def linear_scan(a: Tensor, b: Tensor, initial: Tensor | float = 0.0) -> Tensor:
 
 @torch.library.custom_op("gabc::linear_scan", mutates_args=(), device_types="cuda")
 def _linear_scan(a: Tensor, b: Tensor, initial: Tensor) -> Tensor:
-    return cast("Tensor", by_dtype("linear_scan", b).forward(a, b, initial))
+    return cast("Tensor", for_cuda("linear_scan", b).forward(a, b, initial))
 
 
 @torch.library.custom_op("gabc::linear_scan_backward", mutates_args=(), device_types="cuda")
 def _linear_scan_backward(
     dh: Tensor, a: Tensor, h: Tensor, initial: Tensor, needs_da: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    gradients = by_dtype("linear_scan", dh).backward(dh, a, h, initial, needs_da)
+    gradients = for_cuda("linear_scan", dh).backward(dh, a, h, initial, needs_da)
     return cast("tuple[Tensor, Tensor, Tensor]", gradients)
 
 

@@ -13,8 +13,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from ..dispatch import for_cuda
 from ..linear_scan import linear_scan
-from ..scan_operands import by_dtype, scan_operands
+from ..scan_operands import scan_operands
 from . import reference
 
 
@@ -42,7 +43,7 @@ def max_plus_scan(f: Tensor, i: Tensor, initial: Tensor | float = -torch.inf) ->
 def _max_plus_scan(
     f: Tensor, i: Tensor, initial: Tensor, needs_share: bool
 ) -> tuple[Tensor, Tensor]:
-    pair = by_dtype("max_plus_scan", i).forward(f, i, initial, needs_share)
+    pair = for_cuda("max_plus_scan", i).forward(f, i, initial, needs_share)
     return cast("tuple[Tensor, Tensor]", pair)
 
 
@@ -50,7 +51,7 @@ def _max_plus_scan(
 def _max_plus_scan_backward(
     dm: Tensor, share: Tensor, f_dtype: torch.dtype, initial_dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
-    gradients = by_dtype("max_plus_scan", dm).backward(dm, share, f_dtype, initial_dtype)
+    gradients = for_cuda("max_plus_scan", dm).backward(dm, share, f_dtype, initial_dtype)
     return cast("tuple[Tensor, Tensor, Tensor]", gradients)
 
 

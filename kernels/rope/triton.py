@@ -20,7 +20,7 @@ import triton
 from torch import Tensor
 
 from ..dispatch import described
-from ..launch import require_supported, slab_size, sum_slabs
+from ..launch import adjacent, require_supported, slab_size, strides, sum_slabs
 from .kernels import forward_kernel, norm_backward_kernel
 
 HEADS = 4
@@ -148,7 +148,7 @@ def _launch_forward(
     interleaved: bool,
     inverse: bool,
 ) -> tuple[Tensor, Tensor]:
-    q, k = _adjacent(q), None if k is None else _adjacent(k)
+    q, k = adjacent(q), None if k is None else adjacent(k)
     batch, length, heads, width = q.shape
     groups = 0 if k is None else k.shape[2]
     yq = torch.empty(q.shape, dtype=q.dtype, device=q.device)
@@ -168,8 +168,8 @@ def _launch_forward(
                 sin,
                 yq,
                 yk,
-                *_strides(q),
-                *_strides(k),
+                *strides(q),
+                *strides(k),
                 0 if cos.ndim == 2 else cos.stride(0),
                 batch * length,
                 length,
@@ -198,8 +198,8 @@ def _launch_norm_backward(
     interleaved: bool,
 ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
     """Gradients of q and k, and the partial sums of those of their weights."""
-    q, dyq = _adjacent(q), _adjacent(dyq)
-    k, dyk = None if k is None else _adjacent(k), None if dyk is None else _adjacent(dyk)
+    q, dyq = adjacent(q), adjacent(dyq)
+    k, dyk = None if k is None else adjacent(k), None if dyk is None else adjacent(dyk)
     batch, length, heads, width = q.shape
     groups = 0 if k is None else k.shape[2]
     dq = torch.empty(q.shape, dtype=q.dtype, device=q.device)
@@ -227,10 +227,10 @@ def _launch_norm_backward(
                 dk,
                 q_partial,
                 k_partial,
-                *_strides(dyq),
-                *_strides(dyk),
-                *_strides(q),
-                *_strides(k),
+                *strides(dyq),
+                *strides(dyk),
+                *strides(q),
+                *strides(k),
                 0 if cos.ndim == 2 else cos.stride(0),
                 batch * length,
                 length,
@@ -255,12 +255,3 @@ def _slabs(tokens: int, heads: int, weight: Tensor | None, tile: int) -> tuple[i
     groups = triton.cdiv(heads, HEADS)
     slab = tile if weight is None else max(tile, slab_size(tokens * groups, tile))
     return slab, triton.cdiv(tokens, slab) * groups
-
-
-def _adjacent(x: Tensor) -> Tensor:
-    return x if x.stride(-1) == 1 else x.contiguous()
-
-
-def _strides(x: Tensor | None) -> tuple[int, int, int]:
-    """Of batch, time and heads."""
-    return (0, 0, 0) if x is None else (x.stride(0), x.stride(1), x.stride(2))

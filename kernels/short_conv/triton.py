@@ -19,13 +19,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..launch import require_supported, slab_size, sum_slabs
+from ..launch import adjacent, require_supported, slabs_of, sum_slabs
 
 LOG2_E = tl.constexpr(1.4426950408889634)
-
-PROGRAMS_PER_SLAB = 4
-"""How many programs of the backward there are for each slab that `slab_size` counts: programs are
-small, and a multiprocessor hides the latency of memory by holding several."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,7 @@ def forward(
 ) -> tuple[Tensor, Tensor]:
     """As `reference.forward`, for float16, bfloat16 and float32 on a CUDA device."""
     require_supported("short_conv", x=x, weight=weight, bias=bias)
-    x = x if x.stride(2) == 1 else x.contiguous()
+    x = adjacent(x)
     batch, length, channels = x.shape
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     final = x.new_empty((batch, weight.shape[1] - 1, channels))
@@ -99,16 +95,15 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """As `reference.backward`, for float16, bfloat16 and float32 on a CUDA device."""
     require_supported("short_conv", x=x, weight=weight, bias=bias)
-    x = x if x.stride(2) == 1 else x.contiguous()
-    dy = dy if dy.stride(2) == 1 else dy.contiguous()
+    x = adjacent(x)
+    dy = adjacent(dy)
     batch, length, channels = x.shape
     width = weight.shape[1]
     chosen = settings(channels)
     across = triton.cdiv(channels, chosen.columns)
     positions = length + (0 if initial is None else width - 1)
     tiles = triton.cdiv(positions, chosen.backward_times)
-    slab = slab_size(triton.cdiv(batch * tiles * across, PROGRAMS_PER_SLAB), 1)
-    slabs = triton.cdiv(batch * tiles, slab) if batch * tiles else 0
+    slab, slabs = slabs_of(batch * tiles, across)
     dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     dinitial = None if initial is None else initial.new_empty(initial.shape)
     partial = torch.empty((slabs, width + 1, channels), dtype=torch.float32, device=x.device)

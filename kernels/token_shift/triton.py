@@ -15,11 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..launch import require_supported, slab_size, sum_slabs
-
-PROGRAMS_PER_SLAB = 4
-"""How many programs of the backward there are for each slab that `slab_size` counts: programs are
-small, and a multiprocessor hides the latency of memory by holding several."""
+from ..launch import adjacent, require_supported, slabs_of, sum_slabs
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ def settings(channels: int) -> Settings:
 def forward(x: Tensor, mu: Tensor, initial: Tensor | None) -> Tensor:
     """As `reference.forward`, for float16, bfloat16 and float32 on a CUDA device."""
     require_supported("token_shift", x=x, mu=mu)
-    x = x if x.stride(2) == 1 else x.contiguous()
+    x = adjacent(x)
     batch, length, channels = x.shape
     y = x.new_empty((mu.shape[0], *x.shape))
     chosen = settings(channels)
@@ -80,15 +76,14 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """As `reference.backward`, for float16, bfloat16 and float32 on a CUDA device."""
     require_supported("token_shift", x=x, mu=mu)
-    x = x if x.stride(2) == 1 else x.contiguous()
-    dy = dy if dy.stride(3) == 1 else dy.contiguous()
+    x = adjacent(x)
+    dy = adjacent(dy)
     batch, length, channels = x.shape
     blends = mu.shape[0]
     chosen = settings(channels)
     across = triton.cdiv(channels, chosen.columns)
     tiles = triton.cdiv(length + (0 if initial is None else 1), chosen.times)
-    slab = slab_size(triton.cdiv(batch * tiles * across, PROGRAMS_PER_SLAB), 1)
-    slabs = triton.cdiv(batch * tiles, slab) if batch * tiles else 0
+    slab, slabs = slabs_of(batch * tiles, across)
     dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     dinitial = None if initial is None else initial.new_empty(initial.shape)
     partial = torch.empty((slabs, blends, channels), dtype=torch.float32, device=x.device)

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from gabc.kernels import launch
-from gabc.kernels.cases import Difference
+from gabc.kernels.cases import Difference, relative
 from gabc.kernels.generated import Fused, operators, plain
 from gabc.kernels.generated import launch as generated
 from torch import Tensor
@@ -147,8 +147,8 @@ def measured(operator: str, args: Sequence[Any], dtype: torch.dtype) -> Iterator
     ):
         yield Difference(
             name,
-            _relative(ours, want, scale),
-            _relative(theirs, want, scale),
+            relative(ours, want, scale),
+            relative(theirs, want, scale),
             torch.equal(ours, again),
             ours.dtype == theirs.dtype,
         )
@@ -176,17 +176,6 @@ def _sizes_of_terms(fused: Fused, args: Sequence[Any]) -> list[Tensor]:
     terms = plain.as_tuple(fused.reference_backward(*args[: given + count], *args[given + count :]))
     like = [args[given + place] for place in fused.varying]
     return [plain.summed(g.square(), x).sqrt() for g, x in zip(terms, like, strict=True)]
-
-
-def _relative(got: Tensor, want: Tensor, scale: Tensor) -> float:
-    if got.shape != want.shape:
-        return torch.inf
-    if not want.numel():
-        return 0.0
-    size = scale.double().square().mean().sqrt().item()
-    error = (got.double() - want.double()).square().mean().sqrt().item()
-    # A result that is zero has no relative error, and must be exact.
-    return error / size if size else (0.0 if error == 0.0 else torch.inf)
 
 
 if __name__ == "__main__":

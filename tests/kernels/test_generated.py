@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from designs import example  # noqa: E402
 from gabc.kernels.generated import operators  # noqa: E402
-from gabc.kernels.generated.launch import tile_of  # noqa: E402
+from gabc.kernels.generated.launch import MAX_COLUMNS, tile_of  # noqa: E402
 from gabc.kernels.generated.spec import Fused  # noqa: E402
 from gabc.kernels.generated.specimens import specimens  # noqa: E402
 from gabc.kernels.specimens import SHARED_MEMORY, faults, resources  # noqa: E402
@@ -30,6 +30,7 @@ from gabc.kernels.specimens import SHARED_MEMORY, faults, resources  # noqa: E40
 from gabc.codegen.emit import emit  # noqa: E402
 from gabc.passes import optimise  # noqa: E402
 from gabc.passes.fusion import fuse  # noqa: E402
+from gabc.passes.traffic import MAX_ROW  # noqa: E402
 from gabc.runtime.load import load  # noqa: E402
 
 INTERPRETED = ("gpt2", "mamba2", "rwkv6", "retnet", "gla", "ngpt", "hgrn")
@@ -149,3 +150,8 @@ def test_a_row_too_wide_is_an_error() -> None:
     norm = next(f for f in groups_of("rwkv6") if f.name.startswith("head_layer_norm"))
     with pytest.raises(ValueError, match="stops at 8192 columns, got 8193"):
         tile_of(norm, 8193)
+
+
+def test_what_is_fused_fits_a_program() -> None:
+    """The compiler's limit of a row is the kernels' own, which it does not import."""
+    assert MAX_ROW == MAX_COLUMNS

@@ -36,10 +36,6 @@ class KernelTable:
             self._texts[chosen] = self._written(section, chosen, f"{chosen}_{digest}")
         return f"{ALIAS}.{self._names[plain]}"
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self._texts)
-
     def text(self, design: str) -> str:
         """The file; empty if there are no kernels."""
         if not self._texts:

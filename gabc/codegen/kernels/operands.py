@@ -85,7 +85,6 @@ class Frame:
     results: tuple[Value, ...]
     singles: tuple[bool, ...]
     numbers: dict[Static, str]
-    width: Dim
     whole_rows: bool
     nodes: tuple[Node, ...]
 
@@ -112,9 +111,7 @@ def frame_of(node: Node, region: Region) -> Frame:
     singles = [not shape[-1].is_one and last_dim(v.type).is_one for v in region.results]
     whole = any(singles) or any(operand.single and operand.varies for operand in operands)
     whole = whole or any(inner.op in ROW_REDUCTIONS for inner in region.nodes)
-    return Frame(
-        tuple(operands), region.results, tuple(singles), parameters, shape[-1], whole, region.nodes
-    )
+    return Frame(tuple(operands), region.results, tuple(singles), parameters, whole, region.nodes)
 
 
 def _rows(value: Value, shape: tuple[Dim, ...]) -> str:

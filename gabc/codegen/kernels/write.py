@@ -16,12 +16,11 @@ from gabc.passes.derive import Backward, backward_of
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """The lines of a group under a name that the file decides on; and how many things it makes."""
+    """A group's frame and derivative, under whatever name the file decides on."""
 
     frame: Frame
     backward: Backward | None
     unit: str
-    node: Node
 
 
 def section_of(node: Node, unit: str) -> Section:
@@ -30,7 +29,7 @@ def section_of(node: Node, unit: str) -> Section:
     frame = frame_of(node, node.region)
     varying = [operand.value for operand in frame.operands if operand.varies]
     backward = backward_of(frame.nodes, frame.results, varying) if varying else None
-    return Section(frame, backward, unit, node)
+    return Section(frame, backward, unit)
 
 
 @dataclass
