@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import cast
+
 import pytest
 import torch
 from torch import Tensor
@@ -135,11 +138,24 @@ def test_nothing_larger_than_its_arguments() -> None:
 
 def test_pasted_text_stands_alone() -> None:
     """As `gabc compile --standalone` writes it, classes with gradients included."""
-    imports, texts = pasted(["linear_scan"])
+    imports, _ = pasted(["linear_scan"])
     assert not any("gabc" in line for line in imports)
+    alone = pasted_scan()
+    assert_equal_to_the_loop(lambda **x: (alone(**x),), loop, arguments(65))
+
+
+def test_modules_that_stand_alone_leave_each_other_alone() -> None:
+    """Each defines the operators of its scans; torch would free those defined before."""
+    operator = torch.ops.gabc.linear_states.default
+    alone = pasted_scan()
+    assert torch.ops.gabc.linear_states.default is operator
+    assert_equal_to_the_loop(lambda **x: (alone(**x),), loop, arguments(65))
+    assert_equal_to_the_loop(parallel, loop, arguments(65))
+
+
+def pasted_scan() -> Callable[..., Tensor]:
+    imports, texts = pasted(["linear_scan"])
     scope: dict[str, object] = {}
     text = "\n\n".join(["from __future__ import annotations", *imports, *texts])
     exec(compile(text, "pasted", "exec"), scope)
-    alone = scope["linear_scan"]
-    assert callable(alone)
-    assert_equal_to_the_loop(lambda **x: (alone(**x),), loop, arguments(65))
+    return cast("Callable[..., Tensor]", scope["linear_scan"])

@@ -12,7 +12,7 @@ from gabc.runtime.functional.chunk_states import chunk_states, defined_chunk_sta
 from gabc.runtime.functional.delta_rule import delta_rule
 from gabc.runtime.functional.linear_attention import linear_attention
 from gabc.runtime.functional.pairwise_decay import (
-    ScoresByKey,
+    DecayedScores,
     defined_scores_by_key,
     defined_sums_by_value,
     scores_by_key,
@@ -56,7 +56,7 @@ def test_scores_by_key(steps: int, reads_before: tuple[bool, ...]) -> None:
     queries, keys = len(reads_before), 2
     streams = [rand(N, steps, K) for _ in range(queries + keys)]
 
-    def outputs(parts: ScoresByKey) -> list[Tensor]:
+    def outputs(parts: DecayedScores) -> list[Tensor]:
         return [*(x for row in parts.scores for x in row), *parts.read, *parts.written, parts.total]
 
     assert_same(

@@ -125,12 +125,12 @@ class Mamba2Mixer(nn.Module):  # ssm.gab:133
         self.G = G = groups  # ssm.gab:147
         self.R = exact_div(H, G)  # ssm.gab:148
         self.N = N = state_size  # ssm.gab:149
-        self.in_proj = nn.Linear(D, 2 * G * N + H + 2 * M)  # ssm.gab:150
-        self.conv = ShortConv(width=M + 2 * G * N, kernel=kernel)  # ssm.gab:151
-        self.out_proj = nn.Linear(M, D)  # ssm.gab:152
+        self.in_proj = nn.Linear(D, 2 * G * N + H + 2 * M)  # ssm.gab:151
+        self.conv = ShortConv(width=M + 2 * G * N, kernel=kernel)  # ssm.gab:152
+        self.out_proj = nn.Linear(M, D)  # ssm.gab:153
         self.norm = norm
-        self.A_log = nn.Parameter(torch.empty(H))  # [H]  ssm.gab:153
-        self.dt_bias = nn.Parameter(torch.empty(H))  # [H]  ssm.gab:155
+        self.A_log = nn.Parameter(torch.empty(H))  # [H]  ssm.gab:154
+        self.dt_bias = nn.Parameter(torch.empty(H))  # [H]  ssm.gab:156
 
     @torch.no_grad()
     def init_parameters(self, init: Init) -> None:
@@ -144,19 +144,19 @@ class Mamba2Mixer(nn.Module):  # ssm.gab:133
         self.dt_bias.copy_(torch.log(torch.expm1(torch.exp(value))))
 
     def forward(self, X: Tensor) -> Tensor:
-        # [B, L, M], [B, L, 2*G*N + M], [B, L, H]  ssm.gab:161
+        # [B, L, M], [B, L, 2*G*N + M], [B, L, H]  ssm.gab:162
         z, u, dt = self.in_proj(X).split([self.M, 2 * self.G * self.N + self.M, self.H], dim=-1)
-        # [B, L, M], [B, L, G*N], [B, L, G*N]  ssm.gab:168
+        # [B, L, M], [B, L, G*N], [B, L, G*N]  ssm.gab:169
         x, k, q = F.silu(self.conv(u)).split([self.M, self.G * self.N, self.G * self.N], dim=-1)
-        x = x.unflatten(-1, (self.M // self.P, self.P))  # [B, L, M/P, P]  ssm.gab:169
-        # [B, L, G*R, N]  ssm.gab:170
-        k = k.unflatten(-1, (self.G, self.N)).repeat_interleave(self.R, dim=-2)
+        x = x.unflatten(-1, (self.M // self.P, self.P))  # [B, L, M/P, P]  ssm.gab:170
         # [B, L, G*R, N]  ssm.gab:171
+        k = k.unflatten(-1, (self.G, self.N)).repeat_interleave(self.R, dim=-2)
+        # [B, L, G*R, N]  ssm.gab:172
         q = q.unflatten(-1, (self.G, self.N)).repeat_interleave(self.R, dim=-2)
-        dt = F.softplus(dt + self.dt_bias)  # [B, L, H]  ssm.gab:172
-        log_decay = -torch.exp(self.A_log) * dt  # [B, L, H]  ssm.gab:173
-        y = linear_attention(q, k, dt[..., None] * x, log_decay)  # [B, L, G*R, P]  ssm.gab:176
-        return self.out_proj(self.norm(y.flatten(-2) * F.silu(z)))  # ssm.gab:182
+        dt = F.softplus(dt + self.dt_bias)  # [B, L, H]  ssm.gab:173
+        log_decay = -torch.exp(self.A_log) * dt  # [B, L, H]  ssm.gab:174
+        y = linear_attention(q, k, dt[..., None] * x, log_decay)  # [B, L, G*R, P]  ssm.gab:177
+        return self.out_proj(self.norm(y.flatten(-2) * F.silu(z)))  # ssm.gab:183
 
 
 class Mamba2Block(nn.Module):  # mamba2.gab:11

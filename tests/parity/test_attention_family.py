@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from generator.compare import differences, drawn_state, run_compiled, run_reference, tokens_of
@@ -18,6 +16,7 @@ from gabc.syntax.source import Source
 
 from . import attention_references
 from .attention_cases import NOT_COMPARED, PAPERS, TRANSFORMERS, Case
+from .page import require_section
 from .weights import (
     Measured,
     in_double,
@@ -31,7 +30,6 @@ from .weights import (
     worst,
 )
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "parity.md"
 DESIGNS = {**TRANSFORMERS, **PAPERS}
 
 
@@ -137,11 +135,4 @@ def row(name: str, case: Case, prefix: str) -> str:
 
 
 def test_page_is_up_to_date(update_golden: bool) -> None:
-    begin, end = "<!-- attention: begin -->\n", "\n<!-- attention: end -->"
-    text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(begin)
-    _, _, after = rest.partition(end)
-    if update_golden:
-        text = f"{before}{begin}{section()}{end}{after}"
-        PAGE.write_text(text, encoding="utf-8")
-    assert f"{begin}{section()}{end}" in text
+    require_section("attention", section(), update_golden)

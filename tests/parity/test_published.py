@@ -16,6 +16,7 @@ from gabc.elaborate.scales import parse_scale
 from gabc.syntax.source import Source
 
 from .attention_cases import Case
+from .page import require_section
 from .published_cases import DENSE, EXPERTS, HYBRID, NOT_COMPARED, PUBLISHED
 from .weights import (
     DESIGNS,
@@ -31,8 +32,6 @@ from .weights import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "parity.md"
-BEGIN, END = "<!-- published: begin -->\n", "\n<!-- published: end -->"
 
 
 @pytest.mark.parametrize("name", [path.stem for path in sorted(DESIGNS.glob("*.gab"))])
@@ -107,10 +106,4 @@ def row(name: str, case: Case) -> str:
 
 
 def test_page_is_up_to_date(update_golden: bool) -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    if update_golden:
-        text = f"{before}{BEGIN}{section()}{END}{after}"
-        PAGE.write_text(text, encoding="utf-8")
-    assert f"{BEGIN}{section()}{END}" in text
+    require_section("published", section(), update_golden)

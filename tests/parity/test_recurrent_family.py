@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from generator.compare import differences, drawn_state, run_compiled, run_reference, tokens_of
 
@@ -15,11 +13,9 @@ from gabc.elaborate.scales import parse_scale
 from gabc.runtime.model import build
 from gabc.syntax.source import Source
 
+from .page import require_section
 from .recurrent_cases import DOUBLE, MIXERS, MODELS, NOT_COMPARED, PAPER, PAPERS, SINGLE
 from .weights import stack_of, text_of
-
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "parity.md"
-BEGIN, END = "<!-- recurrent: begin -->\n", "\n<!-- recurrent: end -->"
 
 SIZES: dict[str, dict[str, int]] = {
     "falcon_h1": {},
@@ -116,10 +112,4 @@ def section() -> str:
 
 
 def test_page_is_up_to_date(update_golden: bool) -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    if update_golden:
-        text = f"{before}{BEGIN}{section()}{END}{after}"
-        PAGE.write_text(text, encoding="utf-8")
-    assert f"{BEGIN}{section()}{END}" in text
+    require_section("recurrent", section(), update_golden)

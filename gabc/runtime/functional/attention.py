@@ -95,7 +95,8 @@ def attend_scores(
     score [B, H, L, L], keep broadcasts to it, v [B, L, G, V], sinks [H] -> [B, L, H, V]. Softmax
     is in float32 or better; a query with no key left gives zeros.
     """
-    keep = causal_keep(score, keep)
+    causal = window_mask(score.shape[-1], score.shape[-1], score.device)
+    keep = causal if keep is None else causal & keep
     score = score.to(torch.promote_types(score.dtype, torch.float32))
     # The lowest number, not -inf, which would make the gradient of a fully masked row NaN.
     score = score.masked_fill(~keep, torch.finfo(score.dtype).min)
@@ -117,12 +118,6 @@ def attend_grid(q: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The indices of the scores of q [B, L, H, K], as `attend_indices`."""
     batch, length, heads, _ = q.shape
     return attend_indices(q.new_empty(()).expand(batch, heads, length, length))
-
-
-def causal_keep(score: Tensor, keep: Tensor | None) -> Tensor:
-    """`keep`, and never a key after the query: bool, broadcasts to score [B, H, L, L]."""
-    causal = torch.ones(score.shape[-2:], dtype=torch.bool, device=score.device).tril()
-    return causal if keep is None else causal & keep
 
 
 def window_mask(length: int, window: int, device: torch.device) -> Tensor:

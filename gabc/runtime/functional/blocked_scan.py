@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import isqrt
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -24,8 +25,13 @@ WIDE_STEP = 4096
 def states_operator(name: str, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """`function`, whose result is like its second argument, as an operator of torch.
 
-    What a scan does depends on numbers, which torch's compiler cannot trace.
+    What a scan does depends on numbers, which torch's compiler cannot trace. One that is there
+    stays: modules that stand alone define theirs anew, and torch would take the operator away from
+    those loaded before.
     """
+    defined = getattr(torch.ops.gabc, name, None)
+    if defined is not None:
+        return cast("Callable[..., Tensor]", defined.default)
     operator = torch.library.custom_op(f"gabc::{name}", function, mutates_args=())
     operator.register_fake(lambda _, b, *__: torch.empty(b.shape, dtype=b.dtype, device=b.device))
     return operator

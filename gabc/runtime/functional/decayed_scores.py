@@ -8,28 +8,12 @@ as its product over a chunk's steps is finite; a loop needs that only of growing
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gabc.runtime.functional.pairwise_decay import scores_by_key
-
-
-class DecayedScores(NamedTuple):
-    """Of streams of queries and of keys in a chunk of C steps.
-
-    scores[p][r] [..., C, C]: q_t k_s of stream p of queries and r of keys, with the decay from s to
-    t, zero where s is not seen at t. read[p] [..., C, K]: queries with the decay since the chunk's
-    start. written[r] [..., C, K]: keys with the decay to its end. total [..., K or 1]: the decay of
-    the whole chunk.
-    """
-
-    scores: tuple[tuple[Tensor, ...], ...]
-    read: tuple[Tensor, ...]
-    written: tuple[Tensor, ...]
-    total: Tensor
+from gabc.runtime.functional.pairwise_decay import DecayedScores, scores_by_key
 
 
 def decayed_scores(
@@ -65,7 +49,7 @@ def _with_head_decay(
     queries: Sequence[Tensor], keys: Sequence[Tensor], g: Tensor, reads_before: Sequence[bool]
 ) -> DecayedScores:
     """One decay for all keys, g [..., C]: the decay from s to t multiplies the plain score."""
-    between, since = segment_sums(g).exp(), g.cumsum(-1).exp()
+    between, since = _segment_sums(g).exp(), g.cumsum(-1).exp()
     # One step less: what has happened up to t - 1.
     before = (F.pad(between[..., :-1, :], (0, 0, 1, 0)), F.pad(since[..., :-1], (1, 0), value=1.0))
     seen = [before if reads_first else (between, since) for reads_first in reads_before]
@@ -80,7 +64,7 @@ def _with_head_decay(
     )
 
 
-def segment_sums(g: Tensor) -> Tensor:
+def _segment_sums(g: Tensor) -> Tensor:
     """g [..., C] to [..., C, C]: at (t, s) the sum of g over s < r <= t, -inf where s > t.
 
     Summed directly and not as a difference of cumulative sums, which would cancel.

@@ -19,8 +19,14 @@ from torch import Tensor
 from gabc.runtime.functional.derivatives import differentiable_gradients
 
 
-class ScoresByKey(NamedTuple):
-    """scores[p][r] [N, C, C], read[p] and written[r] [N, C, K], total [N, K]."""
+class DecayedScores(NamedTuple):
+    """Of streams of queries and of keys in a chunk of C steps.
+
+    scores[p][r] [..., C, C]: q_t k_s of stream p of queries and r of keys, with the decay from s to
+    t, zero where s is not seen at t. read[p] [..., C, K]: queries with the decay since the chunk's
+    start. written[r] [..., C, K]: keys with the decay to its end. total [..., K or 1]: the decay of
+    the whole chunk.
+    """
 
     scores: tuple[tuple[Tensor, ...], ...]
     read: tuple[Tensor, ...]
@@ -42,7 +48,7 @@ def scores_by_key(
     keys: Sequence[Tensor],
     decay: Tensor,
     reads_before: Sequence[bool],
-) -> ScoresByKey:
+) -> DecayedScores:
     """Scores q_t k_s with the decay of each key from s to t, and both decayed to the borders.
 
     Queries, keys and decay [N, C, K], decay not negative, C a power of two. Stream p of the queries
@@ -54,10 +60,10 @@ def scores_by_key(
     return _by_stream(parts, len(queries), len(keys))
 
 
-def _by_stream(parts: tuple[Tensor, ...], queries: int, keys: int) -> ScoresByKey:
+def _by_stream(parts: tuple[Tensor, ...], queries: int, keys: int) -> DecayedScores:
     scores, borders = parts[: queries * keys], parts[queries * keys : -1]
     rows = tuple(scores[p * keys : (p + 1) * keys] for p in range(queries))
-    return ScoresByKey(rows, borders[:queries], borders[queries:], parts[-1])
+    return DecayedScores(rows, borders[:queries], borders[queries:], parts[-1])
 
 
 def sums_by_value(scores: Tensor, v: Tensor, decay: Tensor, read_before: bool) -> SumsByValue:
@@ -75,11 +81,11 @@ def defined_scores_by_key(
     keys: Sequence[Tensor],
     decay: Tensor,
     reads_before: Sequence[bool],
-) -> ScoresByKey:
+) -> DecayedScores:
     """`scores_by_key` as it is defined, at the cost of all decays between steps [N, C, C, K]."""
     seen = [_decays(decay, before) for before in reads_before]
     between, since = _decays(decay, False)
-    return ScoresByKey(
+    return DecayedScores(
         tuple(
             tuple(torch.einsum("ntk,nsk,ntsk->nts", q, k, between_p) for k in keys)
             for q, (between_p, _) in zip(queries, seen, strict=True)
